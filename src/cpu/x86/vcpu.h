@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vcpu.h - a vCPU of the software engine: state, software TLB, faults, accesses.
+ *
+ * Shared by the semantics in x86/ and by the engines that run them.  A semantic
+ * handler runs with insn_rip at its instruction and s.rip already behind it.  It
+ * first reads, checks and raises, then commits: raise_*() does not return, puts
+ * s.rip back to insn_rip, and leaves what the handler has not yet written as it was.
+ *
+ * Outside accesses (ports, MMIO, MSRs the engine does not know) leave the engine
+ * by ext_access(): the handler is abandoned, run() returns the exit, and when it is
+ * called again the instruction starts over with the answer in its memo.  So up to
+ * its last outside access a handler must not commit anything.  (Repeated string
+ * instructions commit once an element and clear the memo.)
+ */
+#pragma once
+
+#include <setjmp.h>
+#include "cpu/engine.h"
+#include "cpu/state.h"
+#include "cpu/x86/insn.h"
+#include "mem/mem.h"
+
+/* --- software TLB ------------------------------------------------------- */
+
+/* Privilege views of the TLB: supervisor under SMAP (AC clear), supervisor, user. */
+enum tlb_view { TLB_SMAP, TLB_SUPER, TLB_USER, TLB_VIEWS };
+enum { TLB_BITS = 9, TLB_SIZE = 1 << TLB_BITS };
+#define TLB_INVALID 1ULL	/* no page address has bit 0 */
+
+/*
+ * A hit is one compare: the page of the access's last byte equals the tag, found
+ * by the page of its first byte.  Accesses that cross a page miss by construction.
+ */
+struct tlb_entry {
+	uint64_t read_tag;	/* page's linear address, or TLB_INVALID */
+	uint64_t write_tag;
+	uint64_t exec_tag;
+	uintptr_t addend;	/* host address - linear address */
+	gpa_t gpa;		/* of the page */
+	uint64_t pad[3];
+};
+
+/* --- memo of outside accesses of the current instruction ---------------- */
+
+enum { MEMO_MAX = 8 };
+struct ext_memo {
+	enum exit_reason reason;
+	bool write;
+	uint8_t size;
+	uint64_t addr, data;
+	bool fail;
+};
+
+enum vcpu_request {		/* bits of vcpu.requests */
+	REQ_KICK  = 1 << 0,	/* return EXIT_KICK at the next block boundary */
+	REQ_FLUSH = 1 << 1,	/* drop the TLB */
+	REQ_NMI	  = 1 << 2,
+	REQ_EVENT = 1 << 3,	/* own thread: single step, window, pending exception: leave the fast loop */
+};
+
+struct soft_vm;			/* what the vCPUs of one software VM share */
+struct block_cache;		/* interp/: decoded blocks */
+struct fpu_stubs;		/* x86/fpu: generated stubs */
+
+struct vcpu {			/* owner: its thread, except @requests */
+	struct cpu_state s;
+
+	/* hot */
+	uint64_t insn_rip;	/* start of the current instruction */
+	const struct insn *cur;
+	struct tlb_entry *tlb;	/* tlb_all[view] of the current privilege */
+	uint8_t cpl, mode;	/* enum x86_mode */
+	bool long_mode;		/* EFER.LMA */
+	bool end_block;		/* a store hit the running code page, or the handler wants out */
+	uint64_t code_page;	/* host page address of the running block, for self-modification */
+	uint64_t addr_mask;	/* of linear addresses: ~0 in 64-bit code, else 32 bits */
+	bool flat[SEG_COUNT];	/* no limit or type check needed: always so in 64-bit code, where
+				   bases of ES, CS, SS and DS must then hold 0 in s.seg[] */
+	uint8_t last_seg;	/* segment of the latest access: #SS or #GP if non-canonical */
+	uint32_t requests;	/* atomic; enum vcpu_request; pairs with kick() */
+
+	uint64_t insns;		/* instructions retired */
+	uint64_t exits, tlb_misses, decoded;
+
+	const struct cpu_model *model;
+	struct mem *mem;
+	struct soft_vm *vm;
+	struct block_cache *blocks;
+	struct fpu_stubs *stubs;
+	unsigned index;
+	bool want_window;
+
+	/* rmw_load() .. rmw_store() */
+	void *rmw_hva;		/* NULL: not plain RAM in one page */
+	uint64_t rmw_lin;
+
+	/* outside accesses */
+	struct ext_memo memo[MEMO_MAX];
+	unsigned memo_n, memo_pos;
+	struct engine_exit *exit;
+	jmp_buf env;		/* run() */
+
+	struct tlb_entry tlb_all[TLB_VIEWS][TLB_SIZE] __attribute__((aligned(64)));
+};
+
+/* Values longjmp() brings to run(). */
+enum { UNWIND_FAULT = 1, UNWIND_EXIT = 2, UNWIND_RESTART = 3 };
+
+/* --- faults (x86/fault.c) ------------------------------------------------ */
+
+/* Abandon the instruction and deliver a fault at insn_rip.  Never return. */
+void raise_exc(struct vcpu *c, enum cpu_exception vec) NORETURN;		/* no error code */
+void raise_err(struct vcpu *c, enum cpu_exception vec, uint32_t error) NORETURN;
+void raise_pf(struct vcpu *c, gva_t lin, uint32_t error) NORETURN;	/* sets CR2 */
+static inline NORETURN void raise_ud(struct vcpu *c) { raise_exc(c, EXC_UD); }
+static inline NORETURN void raise_gp(struct vcpu *c, uint32_t error) { raise_err(c, EXC_GP, error); }
+
+/*
+ * Leave the engine for an access it cannot answer itself, or take the answer.
+ * For reads returns with *@data; @fail (may be NULL) tells whether the machine
+ * refused (MSRs: the caller then raises #GP).  Does not return while unanswered.
+ */
+void ext_access(struct vcpu *c, enum exit_reason reason, uint64_t addr, unsigned size, bool write,
+		uint64_t *data, bool *fail);
+/* A string instruction committed an element: earlier answers are used up. */
+static inline void ext_commit(struct vcpu *c) { c->memo_n = c->memo_pos = 0; }
+/* Leave with @reason after this instruction is complete (HLT, SHUTDOWN ...). */
+void exit_after(struct vcpu *c, enum exit_reason reason) NORETURN;
+
+/* --- linear memory (x86/mmu.c, x86/access.h has the inline fast paths) ---- */
+
+enum { ACCESS_READ = 0, ACCESS_WRITE = 1, ACCESS_EXEC = 2 };
+
+/* Fill the TLB for @lin or raise.  Returns the entry; NULL when the page is not RAM (@gpa says where). */
+struct tlb_entry *mmu_fill(struct vcpu *c, gva_t lin, unsigned access, gpa_t *gpa);
+/* Translate for implicit supervisor accesses (descriptor tables, TSS): whatever CPL is. */
+uint64_t sys_load(struct vcpu *c, gva_t lin, unsigned size);
+void sys_store(struct vcpu *c, gva_t lin, unsigned size, uint64_t val);
+
+void tlb_flush_all(struct vcpu *c);		/* globals too */
+void tlb_flush_nonglobal(struct vcpu *c);
+void tlb_flush_page(struct vcpu *c, gva_t lin);
+/* CPL, AC, CR0, CR4, EFER or a segment changed: recompute tlb, cpl, mode, flat, addr_mask. */
+void vcpu_update_mode(struct vcpu *c);
+
+/* Slow paths: page crossing, MMIO, alignment check, data breakpoints.  Up to 32 bytes. */
+void lin_load_slow(struct vcpu *c, gva_t lin, void *buf, unsigned size);
+void lin_store_slow(struct vcpu *c, gva_t lin, const void *buf, unsigned size);
+/* Fault exactly as a write of @size at @lin would, without writing. */
+void lin_probe_write(struct vcpu *c, gva_t lin, unsigned size);
+
+/* --- segments and control transfer (x86/seg.c, x86/intr.c) ----------------- */
+
+/* Load @sel into @seg with every check of MOV Sreg (SDM vol. 2, MOV).  SEG_CS: #UD. */
+void seg_load(struct vcpu *c, enum cpu_seg_id seg, uint16_t sel);
+/* Change privilege level's stack, push a frame and enter the handler of @vec. */
+void deliver_event(struct vcpu *c, uint8_t vec, bool soft_int, bool has_error, uint32_t error,
+		   uint64_t return_rip);
+
+/* --- binding: each file of semantics names its handler, NULL: not mine ------ */
+
+insn_fn *bind_int(const struct insn *i);	/* sem_int*.c: arithmetic, moves, bits, near branches */
+insn_fn *bind_string(const struct insn *i);	/* sem_string.c */
+insn_fn *bind_sys(const struct insn *i);	/* sem_sys*.c: ports, flags, segments, far, system */
+insn_fn *bind_fpu(const struct insn *i);	/* fpu/: VEC, X87, MASKMOV, GATHER, FPU state */
+
+int fpu_stubs_new(struct fpu_stubs **out, struct errbuf *err);	/* one per VM, shared by vCPUs */
+void fpu_stubs_free(struct fpu_stubs *s);
