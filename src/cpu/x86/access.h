@@ -149,8 +149,7 @@ static ALWAYS_INLINE uint64_t rmw_load(struct vcpu *c, gva_t lin, unsigned size)
 	c->rmw_hva = tlb_write_ptr(c, lin, size);
 	if (likely(c->rmw_hva))
 		return host_load(c->rmw_hva, size);
-	lin_probe_write(c, lin, size);
-	c->rmw_hva = tlb_write_ptr(c, lin, size);	/* the probe may have filled the TLB */
+	c->rmw_hva = lin_rmw_ptr(c, lin, size);
 	if (c->rmw_hva)
 		return host_load(c->rmw_hva, size);
 	lin_load_slow(c, lin, &v, size);
@@ -176,8 +175,7 @@ static ALWAYS_INLINE void *atomic_ptr(struct vcpu *c, gva_t lin, unsigned size)
 
 	if (likely(p))
 		return p;
-	lin_probe_write(c, lin, size);
-	return tlb_write_ptr(c, lin, size);
+	return lin_rmw_ptr(c, lin, size);
 }
 void split_lock(struct vcpu *c);	/* released by unwinding too */
 void split_unlock(struct vcpu *c);

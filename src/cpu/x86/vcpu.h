@@ -38,12 +38,15 @@ struct tlb_entry {
 	uint64_t exec_tag;
 	uintptr_t addend;	/* host address - linear address */
 	gpa_t gpa;		/* of the page */
-	uint64_t pad[3];
+	uint8_t page_shift;	/* of the guest's page: 12, 21, 22 or 30 */
+	bool global;
+	uint8_t pad[14];
+	gva_t page;		/* linear, whatever the tags say */
 };
 
 /* --- memo of outside accesses of the current instruction ---------------- */
 
-enum { MEMO_MAX = 8 };
+enum { MEMO_MAX = 128 };	/* XSAVE of 832 bytes is 104 accesses of 8 */
 struct ext_memo {
 	enum exit_reason reason;
 	bool write;
@@ -100,12 +103,41 @@ struct vcpu {			/* owner: its thread, except @requests */
 	unsigned memo_n, memo_pos;
 	struct engine_exit *exit;
 	jmp_buf env;		/* run() */
+	bool ext_waiting;	/* the last memo has no answer yet */
+
+	/* the run loop's own (interp/run.c, x86/fault.c) */
+	const struct insn *run_start;	/* first instruction of the running block: cur - run_start retired */
+	int delivering;			/* vector of the event whose delivery is under way, or -1 */
+	uint32_t db_pending;		/* DR6 bits of a debug trap due after this instruction */
+	bool db_hold;			/* ... but after the next one: MOV SS just ran */
+	uint8_t step_shadow;		/* int_shadow, RF and TF before the stepped instruction */
+	uint64_t step_flags;
+	bool split_held;		/* split_lock() */
+
+	/* the MMU's own (x86/mmu.c, x86/mode.c) */
+	uint8_t view;			/* enum tlb_view of the current privilege */
+	bool align_check;		/* CR0.AM, AC and CPL 3: every access takes the slow path */
+	bool watch_data, watch_exec;	/* DR7 enables data / instruction breakpoints */
+	bool pdptr_stale;		/* a new state: load them before running */
+	uint64_t pdptr[4];		/* PAE: as loaded by MOV CR3 */
+	uint64_t paging_key;		/* control bits the TLB's content depends on */
+	struct {
+		uint64_t base;
+		uint32_t limit;
+		uint16_t sel;
+	} hidden[SEG_COUNT];		/* bases that 64-bit code ignores, for the way back */
+	uint64_t tlb_used[TLB_VIEWS][2][TLB_SIZE / 64];	/* filled slots; [1]: global pages */
+	uint64_t large_base[2], large_mask[2];	/* lower, upper half: what large pages may cover */
+	struct tlb_entry tlb_scratch;	/* translation that must not be cached */
 
 	struct tlb_entry tlb_all[TLB_VIEWS][TLB_SIZE] __attribute__((aligned(64)));
 };
 
 /* Values longjmp() brings to run(). */
-enum { UNWIND_FAULT = 1, UNWIND_EXIT = 2, UNWIND_RESTART = 3 };
+enum {
+	UNWIND_FAULT = 1, UNWIND_EXIT = 2, UNWIND_RESTART = 3,
+	UNWIND_DONE = 4,	/* exit_after(): the instruction is complete */
+};
 
 /* --- faults (x86/fault.c) ------------------------------------------------ */
 
@@ -125,6 +157,8 @@ void ext_access(struct vcpu *c, enum exit_reason reason, uint64_t addr, unsigned
 		uint64_t *data, bool *fail);
 /* A string instruction committed an element: earlier answers are used up. */
 static inline void ext_commit(struct vcpu *c) { c->memo_n = c->memo_pos = 0; }
+/* Give up what is under way and longjmp() to run() with UNWIND_*. */
+void vcpu_unwind(struct vcpu *c, int how) NORETURN;
 /* Leave with @reason after this instruction is complete (HLT, SHUTDOWN ...). */
 void exit_after(struct vcpu *c, enum exit_reason reason) NORETURN;
 
@@ -149,6 +183,8 @@ void lin_load_slow(struct vcpu *c, gva_t lin, void *buf, unsigned size);
 void lin_store_slow(struct vcpu *c, gva_t lin, const void *buf, unsigned size);
 /* Fault exactly as a write of @size at @lin would, without writing. */
 void lin_probe_write(struct vcpu *c, gva_t lin, unsigned size);
+/* The same, and the host address; NULL when it crosses pages or is not RAM. */
+void *lin_rmw_ptr(struct vcpu *c, gva_t lin, unsigned size);
 
 /* --- segments and control transfer (x86/seg.c, x86/intr.c) ----------------- */
 

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mmu.c - the software TLB, and the accesses that its fast paths refuse.
+ *
+ * The TLB holds 4 KiB translations of RAM only, one table for each view of memory
+ * (user, supervisor, supervisor under SMAP), so a tag that matches means that the
+ * access is allowed.  A write tag is there only when the guest's dirty bit is set
+ * and the page is marked in the dirty log; whoever clears the log flushes.  Bitmaps
+ * of filled slots make a flush cost what was filled since the last one, and keep
+ * global pages apart.  Pages mapped large fill slots one by one; large_base and
+ * large_mask bound where such slots can be, so that INVLPG seldom has to search.
+ *
+ * Slow accesses first translate every page they touch, so that a fault comes before
+ * any effect; then device memory is accessed (which may leave the engine and start
+ * the instruction over), and RAM last.
+ */
+#include "cpu/x86/access.h"
+#include "cpu/x86/mmu.h"
+
+#define PAGE_OF(lin) ((lin) & ~0xfffULL)
+
+/* --- flushing ------------------------------------------------------------- */
+
+static void entry_drop(struct tlb_entry *e)
+{
+	e->read_tag = e->write_tag = e->exec_tag = TLB_INVALID;
+}
+
+void tlb_init(struct vcpu *c)
+{
+	for (unsigned v = 0; v < TLB_VIEWS; v++)
+		for (unsigned i = 0; i < TLB_SIZE; i++)
+			entry_drop(&c->tlb_all[v][i]);
+	memset(c->tlb_used, 0, sizeof(c->tlb_used));
+	memset(c->large_mask, 0, sizeof(c->large_mask));
+	memset(c->large_base, 0, sizeof(c->large_base));
+	entry_drop(&c->tlb_scratch);
+}
+
+/* Drop the slots filled for @global pages or for others. */
+static void flush_kind(struct vcpu *c, bool global)
+{
+	for (unsigned v = 0; v < TLB_VIEWS; v++) {
+		for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
+			uint64_t used = c->tlb_used[v][global][w];
+
+			c->tlb_used[v][global][w] = 0;
+			for (; used; used &= used - 1) {
+				struct tlb_entry *e =
+					&c->tlb_all[v][w * 64 + (unsigned)__builtin_ctzll(used)];
+
+				if (e->global == global)
+					entry_drop(e);
+			}
+		}
+	}
+}
+
+void tlb_flush_nonglobal(struct vcpu *c)
+{
+	flush_kind(c, false);
+}
+
+void tlb_flush_all(struct vcpu *c)
+{
+	flush_kind(c, false);
+	flush_kind(c, true);
+	c->large_mask[0] = c->large_mask[1] = 0;
+}
+
+/* Widen the range that large pages may cover by the page around @lin. */
+static void large_note(struct vcpu *c, gva_t lin, unsigned shift)
+{
+	unsigned half = lin >> 63;
+	uint64_t mask = ~(BIT(shift) - 1);
+
+	if (!c->large_mask[half]) {
+		c->large_mask[half] = mask;
+		c->large_base[half] = lin & mask;
+		return;
+	}
+	mask &= c->large_mask[half];
+	while ((c->large_base[half] ^ lin) & mask)
+		mask <<= 1;
+	c->large_mask[half] = mask;
+	c->large_base[half] &= mask;
+}
+
+static void flush_large(struct vcpu *c, gva_t lin)
+{
+	for (unsigned v = 0; v < TLB_VIEWS; v++) {
+		for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
+			uint64_t used = c->tlb_used[v][0][w] | c->tlb_used[v][1][w];
+
+			for (; used; used &= used - 1) {
+				struct tlb_entry *e =
+					&c->tlb_all[v][w * 64 + (unsigned)__builtin_ctzll(used)];
+
+				if (e->page_shift > 12 && !((e->page ^ lin) >> e->page_shift))
+					entry_drop(e);
+			}
+		}
+	}
+}
+
+void tlb_flush_page(struct vcpu *c, gva_t lin)
+{
+	unsigned half = lin >> 63;
+
+	for (unsigned v = 0; v < TLB_VIEWS; v++) {
+		struct tlb_entry *e = &c->tlb_all[v][lin >> 12 & (TLB_SIZE - 1)];
+
+		if (e->page == PAGE_OF(lin))
+			entry_drop(e);
+	}
+	if (c->large_mask[half] && !((lin ^ c->large_base[half]) & c->large_mask[half]))
+		flush_large(c, lin);
+}
+
+/* --- filling -------------------------------------------------------------- */
+
+static NORETURN void raise_noncanonical(struct vcpu *c)
+{
+	raise_err(c, c->last_seg == SEG_SS ? EXC_SS : EXC_GP, 0);
+}
+
+/* Could an access to @page meet a data breakpoint? */
+static bool page_watched(const struct vcpu *c, gva_t page)
+{
+	return c->watch_data && debug_data_hit(c, page, MEM_PAGE_SIZE, ACCESS_WRITE);
+}
+
+static struct tlb_entry *slot_for(struct vcpu *c, gva_t page, enum tlb_view view,
+				  const struct walk *w)
+{
+	unsigned i = page >> 12 & (TLB_SIZE - 1);
+
+	if (page_watched(c, page))
+		return &c->tlb_scratch;
+	c->tlb_used[view][w->global][i / 64] |= BIT(i % 64);
+	if (w->shift > 12)
+		large_note(c, page, w->shift);
+	return &c->tlb_all[view][i];
+}
+
+static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum tlb_view view,
+			      gpa_t *gpa)
+{
+	gva_t page = PAGE_OF(lin);
+	struct tlb_entry *e;
+	struct walk w;
+	uint8_t *hva;
+
+	if (unlikely(c->long_mode && !is_canonical(lin)))
+		raise_noncanonical(c);
+	c->tlb_misses++;
+	if (mmu_walk(c, lin, access, view, &w))
+		raise_pf(c, lin, w.error);
+	*gpa = w.gpa | (lin & 0xfff);
+	hva = mem_ptr(c->mem, w.gpa, MEM_PAGE_SIZE);
+	if (!hva)
+		return NULL;
+	e = slot_for(c, page, view, &w);
+	e->addend = (uintptr_t)hva - page;
+	e->gpa = w.gpa;
+	e->page = page;
+	e->page_shift = w.shift;
+	e->global = w.global;
+	e->read_tag = w.rights & RIGHT_R ? page : TLB_INVALID;
+	e->exec_tag = w.rights & RIGHT_X ? page : TLB_INVALID;
+	e->write_tag = TLB_INVALID;
+	if (w.rights & RIGHT_W && w.dirty) {
+		bool logging = __atomic_load_n(&c->mem->logging, __ATOMIC_ACQUIRE);
+
+		if (access == ACCESS_WRITE)
+			mem_mark_dirty(c->mem, w.gpa, MEM_PAGE_SIZE);
+		if (access == ACCESS_WRITE || !logging)
+			e->write_tag = page;
+	}
+	if (e == &c->tlb_scratch)
+		c->tlb_scratch.read_tag = c->tlb_scratch.write_tag = c->tlb_scratch.exec_tag =
+			TLB_INVALID;
+	return e;
+}
+
+struct tlb_entry *mmu_fill(struct vcpu *c, gva_t lin, unsigned access, gpa_t *gpa)
+{
+	return fill(c, lin, access, c->view, gpa);
+}
+
+/* --- slow accesses -------------------------------------------------------- */
+
+struct part {	      /* of an access, inside one page */
+	uint8_t *hva; /* NULL: not RAM */
+	gpa_t gpa;
+	unsigned size;
+};
+
+static void translate_part(struct vcpu *c, gva_t lin, unsigned access, enum tlb_view view,
+			   struct part *p)
+{
+	struct tlb_entry *e = &c->tlb_all[view][lin >> 12 & (TLB_SIZE - 1)];
+	gva_t tag = access == ACCESS_WRITE ? e->write_tag : e->read_tag;
+
+	if (tag == PAGE_OF(lin))
+		p->gpa = e->gpa | (lin & 0xfff);
+	else
+		e = fill(c, lin, access, view, &p->gpa);
+	p->hva = e ? (uint8_t *)(e->addend + lin) : NULL;
+}
+
+/* Translate all of [@lin, @lin + @size), at most 32 bytes: one or two parts. */
+static unsigned translate(struct vcpu *c, gva_t lin, unsigned size, unsigned access,
+			  enum tlb_view view, struct part part[2])
+{
+	unsigned first = MIN(size, MEM_PAGE_SIZE - (unsigned)(lin & 0xfff));
+
+	part[0].size = first;
+	if (first == size) {
+		translate_part(c, lin, access, view, &part[0]);
+		return 1;
+	}
+	part[1].size = size - first;
+	if (c->long_mode && !(is_canonical(lin) && is_canonical(lin + first)))
+		raise_noncanonical(c);
+	translate_part(c, lin, access, view, &part[0]);
+	lin += first;
+	translate_part(c, c->mode == MODE_64 ? lin : lin & 0xffffffff, access, view, &part[1]);
+	return 2;
+}
+
+/* Device memory in naturally aligned pieces of up to 8 bytes. */
+static void mmio_part(struct vcpu *c, const struct part *p, uint8_t *buf, bool write)
+{
+	for (unsigned done = 0; done < p->size;) {
+		gpa_t gpa = p->gpa + done;
+		unsigned n = gpa & 7 ? 1U << __builtin_ctzll(gpa) : 8;
+		uint64_t v = 0;
+
+		while (n > p->size - done)
+			n >>= 1;
+		if (write)
+			memcpy(&v, buf + done, n);
+		ext_access(c, EXIT_MMIO, gpa, n, write, &v, NULL);
+		if (!write)
+			memcpy(buf + done, &v, n);
+		done += n;
+	}
+}
+
+/* Powers of two as one host access: other vCPUs must not see half of it. */
+static void ram_part(struct vcpu *c, const struct part *p, uint8_t *buf, bool write)
+{
+	bool single = p->size <= 8 && !(p->size & (p->size - 1));
+	uint64_t v = 0;
+
+	if (!write && single) {
+		v = host_load(p->hva, p->size);
+		memcpy(buf, &v, p->size);
+	} else if (!write) {
+		memcpy(buf, p->hva, p->size);
+	} else {
+		if (single) {
+			memcpy(&v, buf, p->size);
+			host_store(p->hva, p->size, v);
+		} else {
+			memcpy(p->hva, buf, p->size);
+		}
+		if (PAGE_OF((uintptr_t)p->hva) == c->code_page)
+			c->end_block = true;
+	}
+}
+
+/* A data breakpoint traps once the instruction is complete. */
+static void note_watch(struct vcpu *c, gva_t lin, unsigned size, unsigned access)
+{
+	uint32_t hit = c->watch_data ? debug_data_hit(c, lin, size, access) : 0;
+
+	if (hit) {
+		c->db_pending |= hit;
+		c->end_block = true;
+		__atomic_fetch_or(&c->requests, REQ_EVENT, __ATOMIC_RELAXED);
+	}
+}
+
+static void access_parts(struct vcpu *c, gva_t lin, uint8_t *buf, unsigned size, unsigned access,
+			 enum tlb_view view)
+{
+	bool write = access == ACCESS_WRITE;
+	struct part part[2];
+	unsigned n = translate(c, lin, size, access, view, part);
+
+	note_watch(c, lin, size, access);
+	for (unsigned pass = 0; pass < 2; pass++) {
+		uint8_t *at = buf;
+
+		for (unsigned i = 0; i < n; at += part[i++].size) {
+			if (!pass && !part[i].hva)
+				mmio_part(c, &part[i], at, write);
+			else if (pass && part[i].hva)
+				ram_part(c, &part[i], at, write);
+		}
+	}
+}
+
+/* Only 2, 4 and 8 bytes: what may check more (16-byte SSE) raises #GP itself. */
+static void check_alignment(struct vcpu *c, gva_t lin, unsigned size)
+{
+	if (unlikely(c->align_check) && size <= 8 && lin & (size - 1) && !(size & (size - 1)))
+		raise_err(c, EXC_AC, 0);
+}
+
+void lin_load_slow(struct vcpu *c, gva_t lin, void *buf, unsigned size)
+{
+	check_alignment(c, lin, size);
+	access_parts(c, lin, buf, size, ACCESS_READ, c->view);
+}
+
+void lin_store_slow(struct vcpu *c, gva_t lin, const void *buf, unsigned size)
+{
+	check_alignment(c, lin, size);
+	access_parts(c, lin, (uint8_t *)buf, size, ACCESS_WRITE, c->view);
+}
+
+void lin_probe_write(struct vcpu *c, gva_t lin, unsigned size)
+{
+	struct part part[2];
+
+	check_alignment(c, lin, size);
+	translate(c, lin, size, ACCESS_WRITE, c->view, part);
+}
+
+void *lin_rmw_ptr(struct vcpu *c, gva_t lin, unsigned size)
+{
+	struct part part[2];
+
+	check_alignment(c, lin, size);
+	if (translate(c, lin, size, ACCESS_WRITE, c->view, part) > 1 || !part[0].hva)
+		return NULL;
+	note_watch(c, lin, size, ACCESS_WRITE);
+	if (PAGE_OF((uintptr_t)part[0].hva) == c->code_page)
+		c->end_block = true;
+	return part[0].hva;
+}
+
+/* Implicit accesses obey SMAP whatever AC says (SDM vol. 3A, 4.6.1). */
+static enum tlb_view system_view(const struct vcpu *c)
+{
+	return c->s.cr4 & CR4_SMAP && c->s.cr0 & CR0_PG ? TLB_SMAP : TLB_SUPER;
+}
+
+static gva_t system_lin(struct vcpu *c, gva_t lin)
+{
+	c->last_seg = SEG_DS;
+	return c->long_mode ? lin : (uint32_t)lin;
+}
+
+uint64_t sys_load(struct vcpu *c, gva_t lin, unsigned size)
+{
+	enum tlb_view view = system_view(c);
+	struct tlb_entry *e;
+	uint64_t v = 0;
+
+	lin = system_lin(c, lin);
+	e = &c->tlb_all[view][lin >> 12 & (TLB_SIZE - 1)];
+	if (likely(e->read_tag == PAGE_OF(lin + size - 1)))
+		return host_load((const void *)(e->addend + lin), size);
+	access_parts(c, lin, (uint8_t *)&v, size, ACCESS_READ, view);
+	return v;
+}
+
+void sys_store(struct vcpu *c, gva_t lin, unsigned size, uint64_t val)
+{
+	lin = system_lin(c, lin);
+	access_parts(c, lin, (uint8_t *)&val, size, ACCESS_WRITE, system_view(c));
+}
+
+/* --- split locks ---------------------------------------------------------- */
+
+void split_lock(struct vcpu *c)
+{
+	pthread_mutex_lock(&c->vm->split);
+	c->split_held = true;
+}
+
+void split_unlock(struct vcpu *c)
+{
+	c->split_held = false;
+	pthread_mutex_unlock(&c->vm->split);
+}
