@@ -8,19 +8,19 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MUST_CHECK	     __attribute__((warn_unused_result))
-#define PRINTF_LIKE(f, a)    __attribute__((format(printf, f, a)))
-#define NORETURN	     __attribute__((noreturn))
-#define UNUSED		     __attribute__((unused))
-#define ALWAYS_INLINE	     inline __attribute__((always_inline))
-#define likely(x)	     __builtin_expect(!!(x), 1)
-#define unlikely(x)	     __builtin_expect(!!(x), 0)
-#define ARRAY_SIZE(a)	     (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)	     ((a) < (b) ? (a) : (b))
-#define MAX(a, b)	     ((a) > (b) ? (a) : (b))
-#define ALIGN_DOWN(x, a)     ((x) & ~((__typeof__(x))(a)-1))
-#define ALIGN_UP(x, a)	     ALIGN_DOWN((x) + (a)-1, a)
-#define BIT(n)		     (1ULL << (n))
+#define MUST_CHECK	  __attribute__((warn_unused_result))
+#define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
+#define NORETURN	  __attribute__((noreturn))
+#define UNUSED		  __attribute__((unused))
+#define ALWAYS_INLINE	  inline __attribute__((always_inline))
+#define likely(x)	  __builtin_expect(!!(x), 1)
+#define unlikely(x)	  __builtin_expect(!!(x), 0)
+#define ARRAY_SIZE(a)	  (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)	  ((a) < (b) ? (a) : (b))
+#define MAX(a, b)	  ((a) > (b) ? (a) : (b))
+#define ALIGN_DOWN(x, a)  ((x) & ~((__typeof__(x))(a)-1))
+#define ALIGN_UP(x, a)	  ALIGN_DOWN((x) + (a)-1, a)
+#define BIT(n)		  (1ULL << (n))
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -30,18 +30,18 @@
  * MOVE(f) hands the value on and leaves NULL behind.
  */
 #define AUTO(name) __attribute__((cleanup(auto_##name)))
-#define DEFINE_AUTO(name)                                                                          \
-	static inline void auto_##name(struct name **p)                                            \
-	{                                                                                          \
-		name##_free(*p);                                                                   \
-	}                                                                                          \
+#define DEFINE_AUTO(name)                               \
+	static inline void auto_##name(struct name **p) \
+	{                                               \
+		name##_free(*p);                        \
+	}                                               \
 	struct name
 
-#define MOVE(p)                                                                                    \
-	({                                                                                         \
-		__typeof__(p) moved_ = (p);                                                        \
-		(p) = NULL;                                                                        \
-		moved_;                                                                            \
+#define MOVE(p)                             \
+	({                                  \
+		__typeof__(p) moved_ = (p); \
+		(p) = NULL;                 \
+		moved_;                     \
 	})
 
 /* AUTO_FD int fd = -1: closed on scope exit unless MOVE_FD()d. */
@@ -51,11 +51,11 @@ static inline void auto_close(int *fd)
 		close(*fd);
 }
 #define AUTO_FD __attribute__((cleanup(auto_close)))
-#define MOVE_FD(fd)                                                                                \
-	({                                                                                         \
-		int moved_ = (fd);                                                                 \
-		(fd) = -1;                                                                         \
-		moved_;                                                                            \
+#define MOVE_FD(fd)                \
+	({                         \
+		int moved_ = (fd); \
+		(fd) = -1;         \
+		moved_;            \
 	})
 
 /* AUTO_PTR char *p: free(p) on scope exit. */

@@ -32,9 +32,9 @@ static inline uint64_t host_tsc(void)
 	return __builtin_ia32_rdtsc();
 }
 
-struct vclock {			/* any thread reads; written only while the VM is paused */
-	uint64_t base_ns;	/* VM time when it was last started or stopped */
-	uint64_t host_base_ns;	/* host_ns() at that moment */
+struct vclock {		       /* any thread reads; written only while the VM is paused */
+	uint64_t base_ns;      /* VM time when it was last started or stopped */
+	uint64_t host_base_ns; /* host_ns() at that moment */
 	bool running;
 };
 

@@ -5,7 +5,7 @@
 #include "base/cleanup.h"
 
 struct errbuf {
-	int  code;	/* -errno of the first error set; 0: none */
+	int code; /* -errno of the first error set; 0: none */
 	char msg[512];
 };
 

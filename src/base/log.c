@@ -12,10 +12,9 @@ static const struct {
 	const char *name;
 	enum log_kind kind;
 } kinds[] = {
-	{ "exec", LOG_EXEC },	  { "int", LOG_INT },	    { "dev", LOG_DEV },
-	{ "guest", LOG_GUEST },	  { "pci", LOG_PCI },	    { "virtio", LOG_VIRTIO },
-	{ "net", LOG_NET },	  { "block", LOG_BLOCK },   { "qmp", LOG_QMP },
-	{ "msr", LOG_MSR },	  { "boot", LOG_BOOT },
+	{"exec", LOG_EXEC}, {"int", LOG_INT},	    {"dev", LOG_DEV},	{"guest", LOG_GUEST},
+	{"pci", LOG_PCI},   {"virtio", LOG_VIRTIO}, {"net", LOG_NET},	{"block", LOG_BLOCK},
+	{"qmp", LOG_QMP},   {"msr", LOG_MSR},	    {"boot", LOG_BOOT},
 };
 
 const char *log_kind_names(void)
@@ -75,7 +74,7 @@ static void emit(const char *prefix, const char *fmt, va_list ap)
 	n = MIN(n + m, (int)sizeof(line) - 2);
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		return;		/* nowhere left to say it */
+		return; /* nowhere left to say it */
 }
 
 void log_error(const char *fmt, ...)

@@ -28,7 +28,7 @@ struct post {
 struct loop {
 	int epfd, timerfd, eventfd;
 	struct loop_watch timer_watch, event_watch;
-	bool stop;		/* atomic */
+	bool stop; /* atomic */
 
 	pthread_mutex_t post_lock;
 	struct list posts;
@@ -36,7 +36,7 @@ struct loop {
 	pthread_mutex_t timer_lock;
 	struct timer **heap;
 	size_t heap_len, heap_cap;
-	uint64_t armed_host_ns;	/* what the timerfd is set to; 0: off */
+	uint64_t armed_host_ns; /* what the timerfd is set to; 0: off */
 
 	/* events of the current epoll_wait, so that loop_del() can disarm them */
 	struct epoll_event events[64];
@@ -65,8 +65,7 @@ static void heap_down(struct loop *l, size_t i)
 	struct timer *t = l->heap[i];
 
 	for (size_t kid; (kid = i * 2) <= l->heap_len; i = kid) {
-		if (kid < l->heap_len &&
-		    l->heap[kid + 1]->deadline_ns < l->heap[kid]->deadline_ns)
+		if (kid < l->heap_len && l->heap[kid + 1]->deadline_ns < l->heap[kid]->deadline_ns)
 			kid++;
 		if (l->heap[kid]->deadline_ns >= t->deadline_ns)
 			break;
@@ -91,7 +90,7 @@ static void heap_remove(struct loop *l, struct timer *t)
 /* Set the timerfd to the earliest running timer. */
 static void rearm_locked(struct loop *l)
 {
-	struct itimerspec its = { 0 };
+	struct itimerspec its = {0};
 	uint64_t host = 0;
 
 	if (l->heap_len && l->heap[1]->clock->running) {
@@ -110,7 +109,7 @@ static void rearm_locked(struct loop *l)
 void timer_init(struct timer *t, struct loop *loop, const struct vclock *clock,
 		void (*fn)(struct timer *t))
 {
-	*t = (struct timer){ .loop = loop, .clock = clock, .fn = fn };
+	*t = (struct timer){.loop = loop, .clock = clock, .fn = fn};
 }
 
 /* Room for one more timer.  Timers are few and made at start: failure is fatal. */
@@ -276,7 +275,7 @@ static void run_call(void *arg)
 
 int loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 {
-	struct call c = { .fn = fn, .arg = arg };
+	struct call c = {.fn = fn, .arg = arg};
 	int ret;
 
 	pthread_mutex_init(&c.lock, NULL);
@@ -297,7 +296,7 @@ int loop_call(struct loop *l, void (*fn)(void *arg), void *arg)
 
 int loop_add(struct loop *l, struct loop_watch *w, uint32_t epoll_events)
 {
-	struct epoll_event ev = { .events = epoll_events, .data.ptr = w };
+	struct epoll_event ev = {.events = epoll_events, .data.ptr = w};
 
 	if (epoll_ctl(l->epfd, EPOLL_CTL_ADD, w->fd, &ev) < 0)
 		return -errno;
@@ -307,7 +306,7 @@ int loop_add(struct loop *l, struct loop_watch *w, uint32_t epoll_events)
 
 int loop_mod(struct loop_watch *w, uint32_t epoll_events)
 {
-	struct epoll_event ev = { .events = epoll_events, .data.ptr = w };
+	struct epoll_event ev = {.events = epoll_events, .data.ptr = w};
 
 	if (!w->loop)
 		return -ENOENT;
@@ -343,8 +342,8 @@ int loop_new(struct loop **out)
 	l->eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (l->epfd < 0 || l->timerfd < 0 || l->eventfd < 0)
 		return -errno;
-	l->timer_watch = (struct loop_watch){ .fd = l->timerfd, .fn = on_timerfd };
-	l->event_watch = (struct loop_watch){ .fd = l->eventfd, .fn = on_eventfd };
+	l->timer_watch = (struct loop_watch){.fd = l->timerfd, .fn = on_timerfd};
+	l->event_watch = (struct loop_watch){.fd = l->eventfd, .fn = on_eventfd};
 	if (loop_add(l, &l->timer_watch, EPOLLIN) < 0 || loop_add(l, &l->event_watch, EPOLLIN) < 0)
 		return -errno;
 	*out = MOVE(l);
@@ -399,7 +398,7 @@ int loop_run(struct loop *l)
 
 void loop_stop(struct loop *l)
 {
-	__atomic_store_n(&l->stop, true, __ATOMIC_RELEASE);	/* pairs with loop_run() */
+	__atomic_store_n(&l->stop, true, __ATOMIC_RELEASE); /* pairs with loop_run() */
 	wake(l);
 }
 

@@ -28,10 +28,10 @@ void loop_stop(struct loop *loop);
 
 /* --- descriptors ------------------------------------------------------- */
 
-struct loop_watch {		/* owned by the caller, embedded in its object */
+struct loop_watch { /* owned by the caller, embedded in its object */
 	int fd;
 	void (*fn)(struct loop_watch *w, uint32_t epoll_events);
-	struct loop *loop;	/* NULL: not added */
+	struct loop *loop; /* NULL: not added */
 };
 
 /* Call @w->fn on the loop's thread whenever @w->fd has @epoll_events (EPOLLIN ...). */
@@ -49,12 +49,12 @@ int loop_call(struct loop *loop, void (*fn)(void *arg), void *arg);
 
 /* --- timers ------------------------------------------------------------ */
 
-struct timer {			/* guarded by the loop's timer lock */
+struct timer { /* guarded by the loop's timer lock */
 	struct loop *loop;
 	const struct vclock *clock;
 	void (*fn)(struct timer *t);
-	uint64_t deadline_ns;	/* VM time */
-	size_t heap_index;	/* 0: not armed */
+	uint64_t deadline_ns; /* VM time */
+	size_t heap_index;    /* 0: not armed */
 };
 
 void timer_init(struct timer *t, struct loop *loop, const struct vclock *clock,

@@ -15,9 +15,9 @@
 
 enum state_kind {
 	STATE_END = 0,
-	STATE_INT,	/* size 1, 2, 4 or 8, count of them */
-	STATE_BYTES,	/* size bytes as they are */
-	STATE_STRUCT,	/* count elements of size bytes, each saved by @sub */
+	STATE_INT,    /* size 1, 2, 4 or 8, count of them */
+	STATE_BYTES,  /* size bytes as they are */
+	STATE_STRUCT, /* count elements of size bytes, each saved by @sub */
 };
 
 struct state_field {
@@ -29,23 +29,35 @@ struct state_field {
 
 #define STATE_MEMBER_SIZE(type, m) sizeof(((type *)0)->m)
 /* One integer or an array of integers (element size from the element's type). */
-#define STATE_INT(type, m)                                                                         \
-	{ #m, STATE_INT, offsetof(type, m), STATE_MEMBER_SIZE(type, m), 1, NULL }
-#define STATE_ARRAY(type, m)                                                                       \
-	{ #m, STATE_INT, offsetof(type, m), STATE_MEMBER_SIZE(type, m[0]),                         \
-	  STATE_MEMBER_SIZE(type, m) / STATE_MEMBER_SIZE(type, m[0]), NULL }
-#define STATE_BYTES(type, m)                                                                       \
-	{ #m, STATE_BYTES, offsetof(type, m), STATE_MEMBER_SIZE(type, m), 1, NULL }
-#define STATE_STRUCT(type, m, table)                                                               \
-	{ #m, STATE_STRUCT, offsetof(type, m), STATE_MEMBER_SIZE(type, m), 1, table }
-#define STATE_STRUCTS(type, m, table)                                                              \
-	{ #m, STATE_STRUCT, offsetof(type, m), STATE_MEMBER_SIZE(type, m[0]),                      \
-	  STATE_MEMBER_SIZE(type, m) / STATE_MEMBER_SIZE(type, m[0]), table }
-#define STATE_FIELDS_END                                                                           \
-	{ NULL, STATE_END, 0, 0, 0, NULL }
+#define STATE_INT(type, m)                                                            \
+	{                                                                             \
+#m, STATE_INT, offsetof(type, m), STATE_MEMBER_SIZE(type, m), 1, NULL \
+	}
+#define STATE_ARRAY(type, m)                                                             \
+	{                                                                                \
+#m, STATE_INT, offsetof(type, m), STATE_MEMBER_SIZE(type, m[0]),         \
+			STATE_MEMBER_SIZE(type, m) / STATE_MEMBER_SIZE(type, m[0]), NULL \
+	}
+#define STATE_BYTES(type, m)                                                            \
+	{                                                                               \
+#m, STATE_BYTES, offsetof(type, m), STATE_MEMBER_SIZE(type, m), 1, NULL \
+	}
+#define STATE_STRUCT(type, m, table)                                                      \
+	{                                                                                 \
+#m, STATE_STRUCT, offsetof(type, m), STATE_MEMBER_SIZE(type, m), 1, table \
+	}
+#define STATE_STRUCTS(type, m, table)                                                     \
+	{                                                                                 \
+#m, STATE_STRUCT, offsetof(type, m), STATE_MEMBER_SIZE(type, m[0]),       \
+			STATE_MEMBER_SIZE(type, m) / STATE_MEMBER_SIZE(type, m[0]), table \
+	}
+#define STATE_FIELDS_END                       \
+	{                                      \
+		NULL, STATE_END, 0, 0, 0, NULL \
+	}
 
 struct state_desc {
-	const char *name;	/* section name */
+	const char *name; /* section name */
 	uint32_t version;
 	const struct state_field *fields;
 	/* Before saving: bring derived fields up to date.  May be NULL. */

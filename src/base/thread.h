@@ -15,7 +15,10 @@ static inline void auto_unlock(pthread_mutex_t **m)
 }
 #define LOCK_SCOPE_CAT2(a, b) a##b
 #define LOCK_SCOPE_CAT(a, b)  LOCK_SCOPE_CAT2(a, b)
-#define LOCK_SCOPE(mutex)                                                                          \
-	pthread_mutex_t *LOCK_SCOPE_CAT(scope_lock_, __LINE__)                                     \
-		__attribute__((cleanup(auto_unlock), unused)) =                                    \
-			({ pthread_mutex_t *m_ = (mutex); pthread_mutex_lock(m_); m_; })
+#define LOCK_SCOPE(mutex)                                          \
+	pthread_mutex_t *LOCK_SCOPE_CAT(scope_lock_, __LINE__)     \
+		__attribute__((cleanup(auto_unlock), unused)) = ({ \
+			pthread_mutex_t *m_ = (mutex);             \
+			pthread_mutex_lock(m_);                    \
+			m_;                                        \
+		})

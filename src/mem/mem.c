@@ -61,12 +61,13 @@ static int map_region(struct mem_region *r, struct errbuf *err)
 
 int mem_add_ram(struct mem *mem, const char *name, gpa_t gpa, uint64_t bytes, struct errbuf *err)
 {
-	struct mem_region r = { .gpa = gpa, .bytes = bytes, .fd = -1 };
+	struct mem_region r = {.gpa = gpa, .bytes = bytes, .fd = -1};
 	int ret;
 
 	if (!bytes || (gpa | bytes) % MEM_PAGE_SIZE || gpa + bytes < gpa)
-		return err_set(err, -EINVAL, "memory '%s': %#llx bytes at %#llx is not page-aligned",
-			       name, (unsigned long long)bytes, (unsigned long long)gpa);
+		return err_set(err, -EINVAL,
+			       "memory '%s': %#llx bytes at %#llx is not page-aligned", name,
+			       (unsigned long long)bytes, (unsigned long long)gpa);
 	if (mem->nregions == MEM_MAX_REGIONS)
 		return err_set(err, -ENOSPC, "memory '%s': more than %d regions", name,
 			       MEM_MAX_REGIONS);
@@ -120,6 +121,18 @@ int mem_write(struct mem *mem, gpa_t gpa, const void *buf, uint64_t len)
 		len -= n;
 	}
 	return 0;
+}
+
+void mem_discard_all(struct mem *mem)
+{
+	for (unsigned i = 0; i < mem->nregions; i++) {
+		const struct mem_region *r = &mem->region[i];
+
+		if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			      (off_t)r->bytes) < 0)
+			memset(r->hva, 0, r->bytes);
+		mem_mark_dirty(mem, r->gpa, r->bytes);
+	}
 }
 
 /* --- dirty log ----------------------------------------------------------- */

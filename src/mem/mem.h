@@ -13,12 +13,12 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 
-typedef uint64_t gpa_t;	/* guest-physical address */
-typedef uint64_t gva_t;	/* guest-virtual (linear) address */
+typedef uint64_t gpa_t; /* guest-physical address */
+typedef uint64_t gva_t; /* guest-virtual (linear) address */
 
 enum { MEM_PAGE_SHIFT = 12, MEM_PAGE_SIZE = 4096, MEM_MAX_REGIONS = 8 };
 
-struct mem_region {		/* immutable once added */
+struct mem_region { /* immutable once added */
 	gpa_t gpa;
 	uint64_t bytes;
 	uint8_t *hva;
@@ -26,11 +26,11 @@ struct mem_region {		/* immutable once added */
 	char name[16];
 };
 
-struct mem {			/* regions immutable while vCPUs run; logs are atomic */
+struct mem { /* regions immutable while vCPUs run; logs are atomic */
 	struct mem_region region[MEM_MAX_REGIONS];
 	unsigned nregions;
-	bool logging;		/* read by engines with __atomic_load_n */
-	uint64_t *log[MEM_MAX_REGIONS];	/* one bit a page; allocated while logging */
+	bool logging;			/* read by engines with __atomic_load_n */
+	uint64_t *log[MEM_MAX_REGIONS]; /* one bit a page; allocated while logging */
 };
 
 MUST_CHECK int mem_new(struct mem **out);
@@ -89,6 +89,9 @@ static inline void *mem_ptr_write(struct mem *mem, gpa_t gpa, uint64_t len)
 MUST_CHECK int mem_read(const struct mem *mem, gpa_t gpa, void *buf, uint64_t len);
 MUST_CHECK int mem_write(struct mem *mem, gpa_t gpa, const void *buf, uint64_t len);
 
+/* Give all RAM's host memory back: every byte reads as zero. */
+void mem_discard_all(struct mem *mem);
+
 /* --- dirty log ----------------------------------------------------------- */
 
 /*
@@ -101,8 +104,7 @@ void mem_log_stop(struct mem *mem);
  * Call @fn for each run of dirty pages and clear their bits.  One harvester.
  * The caller tells the engine (engine_ops.log_changed) before reading the pages.
  */
-void mem_log_harvest(struct mem *mem, void (*fn)(void *arg, gpa_t gpa, uint64_t bytes),
-		     void *arg);
+void mem_log_harvest(struct mem *mem, void (*fn)(void *arg, gpa_t gpa, uint64_t bytes), void *arg);
 
 /* RAM bytes in all regions; bytes of them backed by host memory now. */
 uint64_t mem_bytes(const struct mem *mem);

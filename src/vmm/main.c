@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - caisson-vmm: one VM.
+ *
+ * Order: options, namespaces, back ends and machine (all that is opened), sandbox,
+ * then the first guest instruction.  The main thread is the machine loop.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/vm_config.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "machine/machine.h"
+#include "vmm/control.h"
+#include "vmm/sandbox.h"
+#include "vmm/signals.h"
+
+struct vmm { /* owner: the main thread */
+	struct vm_config cfg;
+	struct loop *loop;
+	struct chardev *console;
+	struct control *control;
+	struct machine *machine;
+	struct signals signals;
+	int status; /* exit status */
+	bool host_quit;
+};
+
+enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
+
+static void end(struct vmm *v, int status)
+{
+	v->status = status;
+	loop_stop(v->loop);
+}
+
+/* --- events ---------------------------------------------------------------------- */
+
+static void tell(struct vmm *v, const char *name, json_t *data)
+{
+	if (v->control)
+		control_event(v->control, name, data);
+	else
+		json_decref(data);
+}
+
+static json_t *cause(bool guest, const char *reason)
+{
+	return json_pack("{s:b,s:s}", "guest", guest, "reason", reason);
+}
+
+static void on_event(void *ctx, enum machine_event ev, int arg)
+{
+	struct vmm *v = ctx;
+
+	switch (ev) {
+	case MACHINE_EVENT_RESET: tell(v, "RESET", cause(true, "guest-reset")); break;
+	case MACHINE_EVENT_STOP: tell(v, "STOP", NULL); break;
+	case MACHINE_EVENT_RESUME: tell(v, "RESUME", NULL); break;
+	case MACHINE_EVENT_POWERDOWN: tell(v, "POWERDOWN", NULL); break;
+	case MACHINE_EVENT_POWEROFF:
+		tell(v, "SHUTDOWN", cause(true, "guest-shutdown"));
+		end(v, STATUS_OK);
+		break;
+	case MACHINE_EVENT_DEBUG_EXIT:
+		tell(v, "SHUTDOWN", cause(true, "guest-shutdown"));
+		end(v, arg);
+		break;
+	case MACHINE_EVENT_ERROR: end(v, STATUS_FAILED); break;
+	}
+}
+
+static void quit_by_host(void *ctx)
+{
+	struct vmm *v = ctx;
+
+	tell(v, "SHUTDOWN", cause(false, "host-qmp-quit"));
+	end(v, STATUS_OK);
+}
+
+static void on_signal(void *ctx, int signo)
+{
+	struct vmm *v = ctx;
+
+	tell(v, "SHUTDOWN", cause(false, "host-signal"));
+	end(v, 128 + signo);
+}
+
+static void show_menu(struct vmm *v)
+{
+	fprintf(stderr, "\r\nCtrl-A p  power button\r\nCtrl-A r  reset\r\nCtrl-A q  quit\r\n"
+			"Ctrl-A Ctrl-A  send Ctrl-A\r\n");
+}
+
+static void on_escape(void *ctx, int key)
+{
+	struct vmm *v = ctx;
+	struct errbuf err = {0};
+
+	switch (key) {
+	case 'p': machine_powerdown(v->machine); break;
+	case 'r':
+		if (machine_reset(v->machine, &err) < 0) {
+			log_error("reset: %s", err.msg);
+			end(v, STATUS_FAILED);
+			break;
+		}
+		tell(v, "RESET", cause(false, "host-ui"));
+		break;
+	case 'q':
+	case 'x':
+		tell(v, "SHUTDOWN", cause(false, "host-ui"));
+		end(v, STATUS_OK);
+		break;
+	default: show_menu(v); break;
+	}
+}
+
+/* --- start ----------------------------------------------------------------------------- */
+
+static int thread_init(void *ctx, const char *kind)
+{
+	struct vmm *v = ctx;
+
+	return v->cfg.sandbox_off ? 0 : sandbox_thread(kind);
+}
+
+static void fill_machine_config(struct vmm *v, struct machine_config *mc)
+{
+	const struct vm_config *c = &v->cfg;
+
+	*mc = (struct machine_config){
+		.name = c->name,
+		.cpu_model = c->cpu_model,
+		.ram_bytes = c->memory_bytes,
+		.ncpus = c->cpus,
+		.kernel = c->kernel,
+		.initrd = c->initrd,
+		.append = c->append,
+		.ephemeral = c->ephemeral,
+		.debug_exit = c->debug_exit,
+		.no_reboot = c->no_reboot,
+		.console = v->console,
+		.thread_init = thread_init,
+		.event = on_event,
+		.ctx = v,
+		.ndisks = c->ndisks,
+		.nnets = c->nnets,
+	};
+	for (unsigned i = 0; i < c->ndisks; i++)
+		mc->disk[i] = (struct machine_disk){c->disk[i].path, c->disk[i].readonly};
+	for (unsigned i = 0; i < c->nnets; i++) {
+		struct machine_net *n = &mc->net[i];
+
+		n->kind = c->net[i].kind == VM_NET_TAP ? MACHINE_NET_TAP : MACHINE_NET_USER;
+		n->tap = c->net[i].tap;
+		n->nforwards = c->net[i].nforwards;
+		for (unsigned f = 0; f < n->nforwards; f++)
+			n->forward[f] = c->net[i].forward[f];
+	}
+}
+
+static void announce(struct vmm *v, const struct machine_config *mc, const char *why)
+{
+	bool stdio = !strcmp(v->cfg.console, "stdio");
+
+	if (v->cfg.sandbox_off)
+		log_warn("the VM's process is not locked down (--sandbox off)");
+	if (v->cfg.quiet)
+		return;
+	log_info("VM '%s': engine %s%s%s, CPU %s, %u vCPU%s, %llu MiB%s", mc->name,
+		 mc->engine->name, *why ? " because " : "", why, mc->cpu_model, mc->ncpus,
+		 mc->ncpus == 1 ? "" : "s", (unsigned long long)mc->ram_bytes >> 20,
+		 stdio ? "; Ctrl-A h: menu" : "");
+}
+
+static int start(struct vmm *v, struct errbuf *err)
+{
+	struct machine_config mc;
+	char why[256] = "";
+	int ret;
+
+	fill_machine_config(v, &mc);
+	mc.engine = engine_find(v->cfg.engine, why, sizeof(why), err);
+	if (!mc.engine)
+		return -ENODEV;
+	if (!v->cfg.sandbox_off)
+		sandbox_namespaces();
+	ret = loop_new(&v->loop);
+	if (ret)
+		return err_set(err, ret, "event loop: %s", strerror(-ret));
+	ret = signals_init(&v->signals, v->loop, on_signal, v, err);
+	if (!ret)
+		ret = chardev_new(v->loop, v->cfg.console, on_escape, v, &v->console, err);
+	if (!ret && v->cfg.control)
+		ret = control_new(v->loop, v->cfg.control, &v->control, err);
+	mc.console = v->console;
+	if (!ret)
+		ret = machine_new(&mc, v->loop, &v->machine, err);
+	if (ret)
+		return ret;
+	if (v->control)
+		control_attach(v->control, v->machine, quit_by_host, v);
+	announce(v, &mc, why);
+	return v->cfg.sandbox_off ? 0 : sandbox_process(err);
+}
+
+static void finish(struct vmm *v)
+{
+	if (v->machine)
+		machine_pause(v->machine);
+	control_free(v->control);
+	v->control = NULL;
+	if (v->console)
+		chardev_flush(v->console);
+	machine_free(v->machine);
+	chardev_free(v->console);
+	signals_fini(&v->signals);
+	loop_free(v->loop);
+	vm_config_fini(&v->cfg);
+}
+
+int main(int argc, char **argv)
+{
+	struct vmm v = {.signals.fd = -1};
+	struct errbuf err = {0};
+	int ret;
+
+	thread_name("caisson-vmm");
+	signals_follow_parent();	/* started by caisson run, ends with it */
+	vm_config_init(&v.cfg);
+	ret = vm_config_parse(&v.cfg, argc, argv, &err);
+	if (!ret && v.cfg.help) {
+		printf("usage: caisson-vmm [OPTION]...\n%s", vm_config_help());
+		vm_config_fini(&v.cfg);
+		return STATUS_OK;
+	}
+	if (!ret)
+		ret = vm_config_check(&v.cfg, &err);
+	if (ret) {
+		log_error("%s", err.msg);
+		vm_config_fini(&v.cfg);
+		return STATUS_USAGE;
+	}
+	log_kinds = v.cfg.log_kinds;
+	ret = start(&v, &err);
+	if (ret) {
+		chardev_restore_terminal();
+		log_error("%s", err.msg);
+		finish(&v);
+		return STATUS_FAILED;
+	}
+	machine_resume(v.machine);
+	loop_run(v.loop);
+	finish(&v);
+	return v.status;
+}
