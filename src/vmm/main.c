@@ -224,7 +224,7 @@ static void finish(struct vmm *v)
 
 int main(int argc, char **argv)
 {
-	struct vmm v = {.signals.fd = -1};
+	struct vmm v = {0};
 	struct errbuf err = {0};
 	int ret;
 
