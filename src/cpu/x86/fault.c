@@ -32,7 +32,10 @@ static bool contributory(unsigned vec)
 	return vec == EXC_DE || (vec >= EXC_TS && vec <= EXC_GP);
 }
 
-/* The exception that results from @second during delivery of @first; -1: shutdown. */
+/*
+ * The exception that results from @second during delivery of @first (as in
+ * vcpu.delivering: interrupts are benign); -1: shutdown.
+ */
 static int combine(int first, unsigned second)
 {
 	bool serious = contributory(second) || second == EXC_PF;
@@ -53,8 +56,12 @@ static NORETURN void raise_any(struct vcpu *c, unsigned vec, bool has_error, uin
 	c->s.rip = c->insn_rip;
 	c->memo_n = c->memo_pos = 0;
 	/* an interrupt whose delivery failed was acknowledged: it is lost, as on hardware */
-	if (c->delivering >= 0)
+	if (c->delivering >= DELIVER_NMI) {
+		c->s.nmi_pending = 0;
+		c->s.nmi_blocked = 1;
+	} else if (c->delivering >= DELIVER_INT) {
 		c->s.int_injected = 0;
+	}
 	c->delivering = -1;
 	c->s.exc_pending = result >= 0;
 	if (result < 0) {

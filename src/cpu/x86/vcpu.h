@@ -107,7 +107,7 @@ struct vcpu {			/* owner: its thread, except @requests */
 
 	/* the run loop's own (interp/run.c, x86/fault.c) */
 	const struct insn *run_start;	/* first instruction of the running block: cur - run_start retired */
-	int delivering;			/* vector of the event whose delivery is under way, or -1 */
+	int delivering;			/* vector | DELIVER_* of the event being delivered, or -1 */
 	uint32_t db_pending;		/* DR6 bits of a debug trap due after this instruction */
 	bool db_hold;			/* ... but after the next one: MOV SS just ran */
 	uint8_t step_shadow;		/* int_shadow, RF and TF before the stepped instruction */
@@ -132,6 +132,8 @@ struct vcpu {			/* owner: its thread, except @requests */
 
 	struct tlb_entry tlb_all[TLB_VIEWS][TLB_SIZE] __attribute__((aligned(64)));
 };
+
+enum { DELIVER_EXC = 0, DELIVER_INT = 1 << 8, DELIVER_NMI = 2 << 8 };	/* vcpu.delivering */
 
 /* Values longjmp() brings to run(). */
 enum {

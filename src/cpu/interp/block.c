@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * block.c - fetching, decoding and keeping blocks.
+ *
+ * Blocks are carved from one arena and found through a hash table; when the arena
+ * is full everything is dropped.  Guest memory is copied first and the copy decoded,
+ * since other vCPUs may write to it meanwhile.  An instruction that needs bytes of
+ * a second page, or that ends beyond the segment's limit, is fetched by itself.
+ */
+#include "cpu/interp/block.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "cpu/x86/mmu.h"
+
+/* --- storage ---------------------------------------------------------------- */
+
+static void *map_lazily(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+enum { TABLE_BYTES = sizeof(struct block *) << BLOCK_TABLE_BITS };
+
+int block_cache_new(size_t bytes, struct block_cache **out)
+{
+	struct block_cache *bc = calloc(1, sizeof(*bc));
+
+	if (!bc)
+		return -ENOMEM;
+	bc->bytes = bytes;
+	bc->table = map_lazily(TABLE_BYTES);
+	bc->arena = map_lazily(bytes);
+	if (!bc->table || !bc->arena) {
+		block_cache_free(bc);
+		return -ENOMEM;
+	}
+	*out = bc;
+	return 0;
+}
+
+void block_cache_free(struct block_cache *bc)
+{
+	if (!bc)
+		return;
+	if (bc->table)
+		munmap(bc->table, TABLE_BYTES);
+	if (bc->arena)
+		munmap(bc->arena, bc->bytes);
+	free(bc);
+}
+
+void block_cache_flush(struct block_cache *bc)
+{
+	memset(bc->table, 0, TABLE_BYTES);
+	bc->used = 0;
+}
+
+/* Room for @n instructions decoded from @nbytes; the code copy has 8 bytes of padding. */
+static size_t block_size(unsigned n, unsigned nbytes)
+{
+	return ALIGN_UP(sizeof(struct block) + nbytes + 8, 8) + n * sizeof(struct insn);
+}
+
+static struct block *block_alloc(struct block_cache *bc, size_t need)
+{
+	struct block *b;
+
+	need = ALIGN_UP(need, 64);
+	if (need > bc->bytes - bc->used)
+		block_cache_flush(bc);
+	b = (struct block *)(bc->arena + bc->used);
+	bc->used += need;
+	b->alloc_bytes = (uint32_t)need;
+	return b;
+}
+
+static void block_store(struct block *b, const struct insn *insns, unsigned n, const uint8_t *code,
+			unsigned nbytes)
+{
+	b->n = (uint16_t)n;
+	b->nbytes = (uint16_t)nbytes;
+	memcpy(b->code, code, nbytes);
+	b->insns = (struct insn *)ALIGN_UP((uintptr_t)b->code + nbytes + 8, 8);
+	memcpy(b->insns, insns, n * sizeof(*insns));
+}
+
+/* --- decoding --------------------------------------------------------------- */
+
+static void fn_undefined(struct vcpu *c, const struct insn *i)
+{
+	raise_ud(c);
+}
+
+static void fn_too_long(struct vcpu *c, const struct insn *i)
+{
+	raise_gp(c, 0);
+}
+
+static insn_fn *find_handler(const struct cpu_model *m, struct insn *i)
+{
+	insn_fn *fn;
+
+	if (i->feature != FEAT_BASE && (i->feature >= FEAT_COUNT || !cpu_has(m, i->feature)) &&
+	    !x86_without_feature(i))
+		return fn_undefined;
+	fn = bind_int(i);
+	if (!fn)
+		fn = bind_string(i);
+	if (!fn)
+		fn = bind_sys(i);
+	if (!fn)
+		fn = bind_fpu(i);
+	return fn ? fn : fn_undefined;
+}
+
+static bool is_repeated(const struct insn *i)
+{
+	return i->form == FORM_STR && i->flags & (INSN_REP | INSN_REPNE);
+}
+
+/* Must the run loop look around after @i? */
+static bool ends_block(const struct insn *i)
+{
+	if (i->flags & (INSN_BRANCH | INSN_ENDS) || is_repeated(i))
+		return true;
+	switch (i->op) {
+	case OP_STI: /* interrupt shadows */
+	case OP_LSS: return true;
+	case OP_MOV_S_R:
+	case OP_POP_S: return i->reg == SEG_SS;
+	default: return false;
+	}
+}
+
+/*
+ * Decode one instruction, bound.  Its length, or X86_TRUNCATED; what is no
+ * instruction becomes one that raises and takes all the bytes looked at.
+ */
+static int decode_one(struct vcpu *c, const uint8_t *code, size_t avail, struct insn *i)
+{
+	int len = x86_decode(code, avail, c->mode, i);
+
+	if (len == X86_TRUNCATED)
+		return len;
+	c->decoded++;
+	if (len > 0) {
+		i->fn = find_handler(c->model, i);
+		return len;
+	}
+	memset(i, 0, sizeof(*i));
+	i->fn = len == X86_TOO_LONG ? fn_too_long : fn_undefined;
+	i->flags = INSN_ENDS;
+	i->len = (uint8_t)MIN(avail, (size_t)INSN_MAX_LEN);
+	return i->len;
+}
+
+/* Decode up to a block of @avail bytes at @code; 0: the first instruction needs more. */
+static unsigned decode_run(struct vcpu *c, const uint8_t *code, unsigned avail,
+			   struct insn insns[BLOCK_MAX_INSNS], unsigned *nbytes)
+{
+	unsigned n = 0, at = 0;
+
+	while (n < BLOCK_MAX_INSNS && at < avail) {
+		int len = decode_one(c, code + at, avail - at, &insns[n]);
+
+		/* a faulting one starts a block of its own: the bytes it takes may overlap code */
+		if (len < 0 || (n && (insns[n].op == OP_INVALID)))
+			break;
+		at += (unsigned)len;
+		if (ends_block(&insns[n++]))
+			break;
+	}
+	*nbytes = at;
+	return n;
+}
+
+/* --- look-up ---------------------------------------------------------------- */
+
+static struct block *find_block(struct block_cache *bc, uint64_t key)
+{
+	struct block **head = &bc->table[block_hash(key)];
+
+	for (struct block **p = head; *p; p = &(*p)->next) {
+		struct block *b = *p;
+
+		if (b->key != key)
+			continue;
+		*p = b->next; /* to the front, where the fast path looks */
+		b->next = *head;
+		*head = b;
+		return b;
+	}
+	return NULL;
+}
+
+static const struct block *make_block(struct vcpu *c, uint64_t key, struct block *old,
+				      const uint8_t *hva, unsigned avail)
+{
+	struct block_cache *bc = c->blocks;
+	struct insn insns[BLOCK_MAX_INSNS];
+	uint8_t code[BLOCK_MAX_BYTES];
+	unsigned n, nbytes;
+	struct block *b = old, **head;
+
+	avail = MIN(avail, BLOCK_MAX_BYTES);
+	memcpy(code, hva, avail);
+	n = decode_run(c, code, avail, insns, &nbytes);
+	if (!n)
+		return NULL;
+	if (b && block_size(n, nbytes) > b->alloc_bytes) {
+		b->key = ~0ULL; /* no one's any more */
+		b = NULL;
+	}
+	if (!b) {
+		b = block_alloc(bc, block_size(n, nbytes));
+		head = &bc->table[block_hash(key)];
+		b->key = key;
+		b->next = *head;
+		*head = b;
+	}
+	block_store(b, insns, n, code, nbytes);
+	b->rep_last = is_repeated(&insns[n - 1]);
+	return b;
+}
+
+/* Host address of the code at @lin; NULL: no RAM there. */
+static uint8_t *fetch_page(struct vcpu *c, gva_t lin)
+{
+	struct tlb_entry *e = &c->tlb_all[c->view][lin >> 12 & (TLB_SIZE - 1)];
+	gpa_t gpa;
+
+	if (e->exec_tag != (lin & ~0xfffULL))
+		e = mmu_fill(c, lin, ACCESS_EXEC, &gpa);
+	return e ? (uint8_t *)(e->addend + lin) : NULL;
+}
+
+/* The instruction at @lin has more than the @first bytes that are at @hva. */
+static const struct block *fetch_straddling(struct vcpu *c, gva_t lin, const uint8_t *hva,
+					    unsigned first, unsigned limit)
+{
+	struct block_cache *bc = c->blocks;
+	uint8_t code[INSN_MAX_LEN], *next;
+	unsigned second;
+
+	if (first >= MIN(INSN_MAX_LEN, limit))
+		raise_gp(c, 0);
+	second = MIN(INSN_MAX_LEN, limit) - first;
+	memset(code, 0xff, sizeof(code)); /* an empty bus */
+	memcpy(code, hva, first);
+	next = fetch_page(c, (lin + first) & c->addr_mask);
+	if (next)
+		memcpy(code + first, next, second);
+	if (decode_one(c, code, first + second, &bc->single.insn) < 0)
+		raise_gp(c, 0);
+	bc->single.b.insns = &bc->single.insn;
+	bc->single.b.n = 1;
+	bc->single.b.rep_last = is_repeated(&bc->single.insn);
+	return &bc->single.b;
+}
+
+const struct block *block_fetch(struct vcpu *c)
+{
+	uint64_t rip = c->s.rip & c->addr_mask;
+	gva_t lin = (rip + c->s.seg[SEG_CS].base) & c->addr_mask;
+	unsigned page_left = MEM_PAGE_SIZE - (unsigned)(lin & 0xfff), limit = MEM_PAGE_SIZE;
+	const struct block *b;
+	struct block *old;
+	uint64_t key;
+	uint8_t *hva;
+
+	c->run_start = c->cur = NULL;
+	c->insn_rip = c->s.rip = rip;
+	c->last_seg = SEG_CS;
+	if (c->mode != MODE_64) {
+		if (rip > c->s.seg[SEG_CS].limit)
+			raise_gp(c, 0);
+		limit = (unsigned)MIN(limit, c->s.seg[SEG_CS].limit - rip + 1);
+	}
+	hva = fetch_page(c, lin);
+	if (!hva)
+		raise_ud(c);
+	c->code_page = (uintptr_t)hva & ~0xfffULL;
+	key = block_key((uintptr_t)hva, c->mode);
+	old = find_block(c->blocks, key);
+	if (old && old->nbytes <= MIN(page_left, limit) && bytes_same(hva, old->code, old->nbytes))
+		return old;
+	b = make_block(c, key, old, hva, MIN(page_left, limit));
+	return b ? b : fetch_straddling(c, lin, hva, MIN(page_left, limit), limit);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * block.h - decoded blocks: what a vCPU runs from.
+ *
+ * A block is a straight run of instructions within one page, found by the host
+ * address of its first byte and the mode.  It carries a copy of the bytes it was
+ * decoded from, and every look-up compares them: stores by other vCPUs and by
+ * devices need no protocol.  Owner: the vCPU's thread.
+ */
+#pragma once
+
+#include "cpu/x86/access.h"
+
+enum {
+	BLOCK_MAX_INSNS = 32,
+	BLOCK_MAX_BYTES = BLOCK_MAX_INSNS * INSN_MAX_LEN,
+	BLOCK_TABLE_BITS = 15,
+	BLOCK_ARENA_BYTES = 16 << 20,
+};
+
+struct block {
+	uint64_t key;	    /* block_key() */
+	struct block *next; /* in its hash bucket */
+	struct insn *insns;
+	uint32_t alloc_bytes;
+	uint16_t nbytes, n;
+	bool rep_last;	/* ends in a repeated string instruction, which may stop half way */
+	uint8_t code[]; /* nbytes, padded to 8; then insns */
+};
+
+struct block_cache {
+	struct block **table; /* BIT(BLOCK_TABLE_BITS) */
+	uint8_t *arena;
+	size_t used, bytes;
+	struct { /* an instruction that is not cached: it straddles pages */
+		struct block b;
+		struct insn insn;
+	} single;
+};
+
+/* @bytes of address space for decoded instructions; host memory is used as they come. */
+MUST_CHECK int block_cache_new(size_t bytes, struct block_cache **out);
+void block_cache_free(struct block_cache *bc);
+void block_cache_flush(struct block_cache *bc);
+
+/* What is at s.rip, by every check of an instruction fetch.  Raises. */
+const struct block *block_fetch(struct vcpu *c);
+
+static ALWAYS_INLINE uint64_t block_key(uint64_t hva, unsigned mode)
+{
+	return hva | (uint64_t)mode << 62;
+}
+
+static ALWAYS_INLINE size_t block_hash(uint64_t key)
+{
+	return (key ^ key >> BLOCK_TABLE_BITS) & (BIT(BLOCK_TABLE_BITS) - 1);
+}
+
+static ALWAYS_INLINE uint64_t load64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, 8);
+	return v;
+}
+
+static ALWAYS_INLINE uint32_t load32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, 4);
+	return v;
+}
+
+/* memcmp() of a few bytes without a call. */
+static ALWAYS_INLINE bool bytes_same(const uint8_t *a, const uint8_t *b, unsigned n)
+{
+	if (likely(n >= 8)) {
+		const uint8_t *last = a + n - 8;
+
+		for (; a < last; a += 8, b += 8)
+			if (load64(a) != load64(b))
+				return false;
+		return load64(last) == load64(b - (a - last));
+	}
+	if (n >= 4)
+		return load32(a) == load32(b) && load32(a + n - 4) == load32(b + n - 4);
+	while (n--)
+		if (a[n] != b[n])
+			return false;
+	return true;
+}
+
+/* The block at s.rip: a cached one, or else by block_fetch(). */
+static ALWAYS_INLINE const struct block *block_lookup(struct vcpu *c)
+{
+	uint64_t rip = c->s.rip & c->addr_mask;
+	gva_t lin = (rip + c->s.seg[SEG_CS].base) & c->addr_mask;
+	const struct tlb_entry *e = tlb_slot(c, lin);
+	const struct block *b;
+	uint64_t hva, key;
+
+	if (unlikely(e->exec_tag != (lin & ~0xfffULL)))
+		return block_fetch(c);
+	hva = e->addend + lin;
+	key = block_key(hva, c->mode);
+	b = c->blocks->table[block_hash(key)];
+	if (unlikely(!b || b->key != key))
+		return block_fetch(c);
+	if (unlikely(!bytes_same((const uint8_t *)hva, b->code, b->nbytes)))
+		return block_fetch(c);
+	if (unlikely(c->mode != MODE_64 && rip + b->nbytes - 1 > c->s.seg[SEG_CS].limit))
+		return block_fetch(c);
+	c->code_page = hva & ~0xfffULL;
+	return b;
+}

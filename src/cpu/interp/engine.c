@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine.c - the interpreter as an engine (cpu/engine.h).
+ *
+ * vCPUs share guest memory, the FPU's stubs and one lock; all else is per vCPU.  A
+ * kick is one bit.  log_changed() does not return before every vCPU has dropped its
+ * write tags: a running one sees REQ_FLUSH at its next block, one outside run() sees
+ * it before its first.
+ */
+#include <errno.h>
+#include <sched.h>
+
+#include "base/clock.h"
+#include "cpu/interp/interp.h"
+
+static int interp_probe(struct errbuf *err)
+{
+	return 0; /* any x86-64 host will do */
+}
+
+static void interp_vm_free(struct engine_vm *vm)
+{
+	if (!vm)
+		return;
+	fpu_stubs_free(vm->soft.stubs);
+	pthread_mutex_destroy(&vm->soft.split);
+	free(vm);
+}
+
+static int interp_vm_new(const struct engine_vm_config *cfg, struct engine_vm **out,
+			 struct errbuf *err)
+{
+	struct engine_vm *vm = calloc(1, sizeof(*vm) + cfg->ncpus * sizeof(vm->vcpu[0]));
+	int ret;
+
+	if (!vm)
+		return err_set(err, -ENOMEM, "software engine: no memory for a VM");
+	vm->ncpus = cfg->ncpus;
+	vm->soft.mem = cfg->mem;
+	vm->soft.model = *cfg->model;
+	pthread_mutex_init(&vm->soft.split, NULL);
+	ret = fpu_stubs_new(&vm->soft.stubs, err);
+	if (ret) {
+		interp_vm_free(vm);
+		return ret;
+	}
+	*out = vm;
+	return 0;
+}
+
+static void interp_vcpu_free(struct engine_vcpu *v)
+{
+	if (!v)
+		return;
+	if (v->vm)
+		v->vm->vcpu[v->c.index] = NULL;
+	block_cache_free(v->c.blocks);
+	free(v);
+}
+
+/* A new state is in c->s: rebuild what is derived from it, forget what was under way. */
+static void adopt_state(struct vcpu *c)
+{
+	c->memo_n = c->memo_pos = 0;
+	c->ext_waiting = false;
+	c->delivering = -1;
+	c->db_pending = 0;
+	c->db_hold = false;
+	c->step_shadow = 0;
+	c->step_flags = 0;
+	memset(c->hidden, 0, sizeof(c->hidden));
+	c->pdptr_stale = true;
+	vcpu_update_mode(c);
+	vcpu_debug_changed(c);
+	tlb_flush_all(c);
+	vcpu_request(c, REQ_EVENT);
+}
+
+static int interp_vcpu_new(struct engine_vm *vm, unsigned index, struct engine_vcpu **out,
+			   struct errbuf *err)
+{
+	struct engine_vcpu *v;
+	int ret;
+
+	if (index >= vm->ncpus || vm->vcpu[index])
+		return err_set(err, -EINVAL, "software engine: no vCPU %u to create", index);
+	v = aligned_alloc(64, ALIGN_UP(sizeof(*v), 64));
+	if (!v)
+		return err_set(err, -ENOMEM, "software engine: no memory for vCPU %u", index);
+	memset(v, 0, sizeof(*v));
+	v->c.index = index;
+	ret = block_cache_new(BLOCK_ARENA_BYTES, &v->c.blocks);
+	if (ret) {
+		interp_vcpu_free(v);
+		return err_set(err, ret, "software engine: no memory for vCPU %u's code", index);
+	}
+	v->vm = vm;
+	v->c.vm = &vm->soft;
+	v->c.mem = vm->soft.mem;
+	v->c.model = &vm->soft.model;
+	v->c.stubs = vm->soft.stubs;
+	tlb_init(&v->c);
+	cpu_state_reset(&v->c.s, index == 0, false);
+	adopt_state(&v->c);
+	vm->vcpu[index] = v;
+	*out = v;
+	return 0;
+}
+
+/* Take the machine's answer to the access that run() last returned with. */
+static void take_answer(struct vcpu *c, const struct engine_exit *exit)
+{
+	struct ext_memo *m = &c->memo[c->memo_n - 1];
+
+	if (!m->write)
+		m->data = exit->data;
+	m->fail = exit->fail;
+	c->ext_waiting = false;
+}
+
+static int interp_run(struct engine_vcpu *v, struct engine_exit *exit)
+{
+	struct vcpu *c = &v->c;
+
+	if (c->ext_waiting)
+		take_answer(c, exit);
+	c->memo_pos = 0;
+	c->exit = exit;
+	__atomic_store_n(&v->running, true, __ATOMIC_SEQ_CST);
+	if (c->pdptr_stale) {
+		c->pdptr_stale = false;
+		if (mmu_load_pdptrs(c))
+			memset(c->pdptr, 0, sizeof(c->pdptr)); /* not present: #PF */
+	}
+	interp_loop(c);
+	c->s.rip &= c->addr_mask;
+	c->exits++;
+	__atomic_store_n(&v->running, false, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static void interp_kick(struct engine_vcpu *v)
+{
+	vcpu_request(&v->c, REQ_KICK);
+}
+
+static bool engine_can_inject(struct engine_vcpu *v)
+{
+	return interp_can_inject(&v->c);
+}
+
+static void wake(struct vcpu *c)
+{
+	if (c->s.activity == CPU_HALTED)
+		c->s.activity = CPU_ACTIVE;
+	vcpu_request(c, REQ_EVENT);
+}
+
+static void interp_inject(struct engine_vcpu *v, uint8_t vector)
+{
+	v->c.s.int_injected = 1;
+	v->c.s.int_vector = vector;
+	wake(&v->c);
+}
+
+static void interp_inject_nmi(struct engine_vcpu *v)
+{
+	v->c.s.nmi_pending = 1;
+	if (!v->c.s.nmi_blocked)
+		wake(&v->c);
+}
+
+static void interp_window(struct engine_vcpu *v, bool want)
+{
+	v->c.want_window = want;
+	if (want)
+		vcpu_request(&v->c, REQ_EVENT);
+}
+
+static int interp_get_state(struct engine_vcpu *v, struct cpu_state *s)
+{
+	*s = v->c.s;
+	vcpu_restore_bases(&v->c, s);
+	s->tsc = host_tsc() + s->tsc_offset;
+	return 0;
+}
+
+static int interp_set_state(struct engine_vcpu *v, const struct cpu_state *s, struct errbuf *err)
+{
+	struct cpu_state copy = *s;
+	int ret = cpu_state_desc.post_load ? cpu_state_desc.post_load(&copy, err) : 0;
+
+	if (!ret)
+		ret = interp_check_state(&copy, &v->vm->soft.model, err);
+	if (ret)
+		return err_prefix(err, "vCPU %u", v->c.index);
+	v->c.s = copy;
+	adopt_state(&v->c);
+	return 0;
+}
+
+/* Has @v dropped its TLB since it was asked to, or will it before it touches memory? */
+static bool flushed(struct engine_vcpu *v)
+{
+	return !(__atomic_load_n(&v->c.requests, __ATOMIC_SEQ_CST) & REQ_FLUSH) ||
+	       !__atomic_load_n(&v->running, __ATOMIC_SEQ_CST);
+}
+
+static void interp_log_changed(struct engine_vm *vm)
+{
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		if (vm->vcpu[i])
+			vcpu_request(&vm->vcpu[i]->c, REQ_FLUSH);
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		while (vm->vcpu[i] && !flushed(vm->vcpu[i]))
+			sched_yield(); /* microseconds: it polls at every block */
+}
+
+static void interp_stats(const struct engine_vcpu *v, struct engine_stats *out)
+{
+	out->insns = __atomic_load_n(&v->c.insns, __ATOMIC_RELAXED);
+	out->exits = __atomic_load_n(&v->c.exits, __ATOMIC_RELAXED);
+	out->tlb_misses = __atomic_load_n(&v->c.tlb_misses, __ATOMIC_RELAXED);
+	out->decoded = __atomic_load_n(&v->c.decoded, __ATOMIC_RELAXED);
+}
+
+const struct engine_ops engine_interp = {
+	.name = "interp",
+	.probe = interp_probe,
+	.vm_new = interp_vm_new,
+	.vm_free = interp_vm_free,
+	.vcpu_new = interp_vcpu_new,
+	.vcpu_free = interp_vcpu_free,
+	.run = interp_run,
+	.kick = interp_kick,
+	.can_inject = engine_can_inject,
+	.inject = interp_inject,
+	.inject_nmi = interp_inject_nmi,
+	.window = interp_window,
+	.get_state = interp_get_state,
+	.set_state = interp_set_state,
+	.log_changed = interp_log_changed,
+	.stats = interp_stats,
+};
