@@ -255,12 +255,12 @@ static const struct block *fetch_straddling(struct vcpu *c, gva_t lin, const uin
 	next = fetch_page(c, (lin + first) & c->addr_mask);
 	if (next)
 		memcpy(code + first, next, second);
-	if (decode_one(c, code, first + second, &bc->single.insn) < 0)
+	if (decode_one(c, code, first + second, &bc->single_insn) < 0)
 		raise_gp(c, 0);
-	bc->single.b.insns = &bc->single.insn;
-	bc->single.b.n = 1;
-	bc->single.b.rep_last = is_repeated(&bc->single.insn);
-	return &bc->single.b;
+	bc->single.insns = &bc->single_insn;
+	bc->single.n = 1;
+	bc->single.rep_last = is_repeated(&bc->single_insn);
+	return &bc->single;
 }
 
 const struct block *block_fetch(struct vcpu *c)

@@ -32,10 +32,8 @@ struct block_cache {
 	struct block **table; /* BIT(BLOCK_TABLE_BITS) */
 	uint8_t *arena;
 	size_t used, bytes;
-	struct { /* an instruction that is not cached: it straddles pages */
-		struct block b;
-		struct insn insn;
-	} single;
+	struct insn single_insn; /* not cached: it straddles pages */
+	struct block single;
 };
 
 /* @bytes of address space for decoded instructions; host memory is used as they come. */
