@@ -66,3 +66,17 @@ struct state_desc {
 	 * derived.  Returns 0 or -errno with a sentence.  May be NULL. */
 	int (*post_load)(void *obj, struct errbuf *err);
 };
+
+/*
+ * For post_load: a loaded bool's byte is hostile.  False, and *@b cleared, when it
+ * is neither 0 nor 1.
+ */
+static inline bool state_bool_ok(bool *b)
+{
+	uint8_t *byte = (uint8_t *)b;
+
+	if (*byte <= 1)
+		return true;
+	*byte = 0;
+	return false;
+}
