@@ -108,6 +108,8 @@ struct engine_ops {
 	/* kvm only, else NULL: descriptors for irq/kernel.c and for ioeventfd. */
 	int (*vm_fd)(struct engine_vm *vm);
 	int (*vcpu_fd)(struct engine_vcpu *v);
+	/* kvm only, else NULL: guest writes of @size at @gpa signal @fd instead of exiting. */
+	int (*ioeventfd)(struct engine_vm *vm, int fd, uint64_t gpa, unsigned size, bool add);
 };
 
 extern const struct engine_ops engine_interp, engine_kvm;

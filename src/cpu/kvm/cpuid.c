@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cpuid.c - hand a CPU model to the kernel as its CPUID table.
+ *
+ * Feature words are cut to what the kernel's KVM supports; bits that follow the
+ * vCPU's registers (OSXSAVE, XSAVE sizes) the kernel fills in itself.
+ */
+#include "cpu/kvm/kvm.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+enum { MAX_ENTRIES = 128 };
+
+struct table {
+	struct kvm_cpuid2 head;
+	struct kvm_cpuid_entry2 e[MAX_ENTRIES];
+};
+
+/* Feature words, and bits that are the in-kernel APIC's although KVM may not list them. */
+static const struct mask {
+	uint32_t leaf, subleaf;
+	uint32_t keep_ecx; /* not masked by the kernel's list */
+} masks[] = {
+	{1, 0, 1u << 24 | 1u << 31 | 1u << 21}, /* TSC-deadline, hypervisor, x2APIC */
+	{7, 0, 0},
+	{7, 1, 0},
+	{0xd, 1, 0},
+	{0x80000001, 0, 0},
+	{0x80000008, 0, ~0u},
+};
+
+static const struct kvm_cpuid_entry2 *find(const struct table *t, uint32_t leaf, uint32_t sub)
+{
+	for (unsigned i = 0; i < t->head.nent; i++)
+		if (t->e[i].function == leaf && t->e[i].index == sub)
+			return &t->e[i];
+	return NULL;
+}
+
+static void cut(const struct table *host, struct kvm_cpuid_entry2 *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(masks); i++) {
+		const struct kvm_cpuid_entry2 *h;
+		static const struct kvm_cpuid_entry2 none;
+
+		if (masks[i].leaf != e->function || masks[i].subleaf != e->index)
+			continue;
+		h = find(host, e->function, e->index);
+		h = h ? h : &none;
+		e->ecx &= h->ecx | masks[i].keep_ecx;
+		if (e->function == 1 || e->function == 0x80000001)
+			e->edx &= h->edx;
+		else if (e->function == 0x80000008)
+			e->ebx &= h->ebx;
+		else if (e->function == 0xd)
+			e->eax &= h->eax;
+		else {
+			e->ebx &= h->ebx;
+			e->edx &= h->edx;
+		}
+	}
+}
+
+/* Leaves whose answer depends on ECX, and how many subleaves they have. */
+static unsigned subleaves(uint32_t leaf)
+{
+	switch (leaf) {
+	case 4:
+	case 0x8000001d: return 5;
+	case 7: return 2;
+	case 0xb: return 3;
+	case 0xd: return 3;
+	default: return 0;
+	}
+}
+
+static void add(struct table *t, const struct table *host, struct engine_vcpu *v, uint32_t leaf,
+		uint32_t sub, bool indexed)
+{
+	struct cpuid_regs r;
+	struct kvm_cpuid_entry2 *e = &t->e[t->head.nent];
+
+	if (t->head.nent == MAX_ENTRIES)
+		return;
+	cpuid_query(v->vm->model, v->index, leaf, sub, 0, XCR0_X87 | XCR0_SSE | XCR0_AVX, 0,
+		    0xfee00800, &r);
+	*e = (struct kvm_cpuid_entry2){.function = leaf,
+				       .index = sub,
+				       .eax = r.eax,
+				       .ebx = r.ebx,
+				       .ecx = r.ecx,
+				       .edx = r.edx,
+				       .flags = indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0};
+	cut(host, e);
+	t->head.nent++;
+}
+
+static void add_range(struct table *t, const struct table *host, struct engine_vcpu *v,
+		      uint32_t base)
+{
+	struct cpuid_regs r;
+
+	cpuid_query(v->vm->model, v->index, base, 0, 0, 0, 0, 0, &r);
+	if (r.eax < base || r.eax - base > 0x40)
+		r.eax = base;
+	for (uint32_t leaf = base; leaf <= r.eax; leaf++) {
+		unsigned n = subleaves(leaf);
+
+		if (!n)
+			add(t, host, v, leaf, 0, false);
+		for (unsigned sub = 0; sub < n; sub++)
+			add(t, host, v, leaf, sub, true);
+	}
+}
+
+int kvm_set_cpuid(struct engine_vcpu *v, struct errbuf *err)
+{
+	AUTO_PTR struct table *t = calloc(1, sizeof(*t));
+	AUTO_PTR struct table *host = calloc(1, sizeof(*host));
+
+	if (!t || !host)
+		return err_set(err, -ENOMEM, "KVM: out of memory");
+	host->head.nent = MAX_ENTRIES;
+	if (ioctl(v->vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, host) < 0)
+		return err_set(err, -errno, "KVM: supported CPUID: %m");
+	add_range(t, host, v, 0);
+	if (v->vm->model->kvm_pv)
+		add_range(t, host, v, 0x40000000);
+	add_range(t, host, v, 0x80000000);
+	if (ioctl(v->fd, KVM_SET_CPUID2, t) < 0)
+		return err_set(err, -errno, "KVM: CPU model '%s' is refused: %m",
+			       v->vm->model->name);
+	return 0;
+}

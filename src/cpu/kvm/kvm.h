@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kvm.h - what the files of the KVM engine share. */
+#pragma once
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include "cpu/engine.h"
+
+struct engine_vm {
+	int kvm_fd, vm_fd;
+	struct mem *mem;
+	const struct cpu_model *model;
+	uint64_t tsc_khz;
+	size_t run_bytes; /* of the shared kvm_run area */
+	bool log_on;	  /* slots have dirty logging */
+};
+
+struct engine_vcpu { /* owner: its thread, except kick */
+	struct engine_vm *vm;
+	unsigned index;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;	      /* valid while in_run */
+	bool in_run;		      /* atomic; pairs with kick() */
+	uint32_t pio_done;	      /* elements of the current string I/O already given out */
+	bool pio_answer, mmio_answer; /* the last exit was a read: its answer is due */
+	uint64_t exits;
+};
+
+/* state.c */
+int kvm_get_state(struct engine_vcpu *v, struct cpu_state *s);
+int kvm_set_state(struct engine_vcpu *v, const struct cpu_state *s, struct errbuf *err);
+/* cpuid.c: tell the kernel what the guest's CPUID answers. */
+int kvm_set_cpuid(struct engine_vcpu *v, struct errbuf *err);
