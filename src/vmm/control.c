@@ -11,6 +11,8 @@
 #include "vmm/control.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -40,7 +42,9 @@ struct control {
 	struct list clients;
 	unsigned nclients;
 	struct command_env env;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	/* to unlink the socket at the end, when the process has another root */
+	int dir_fd;
+	char base[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
 static void client_free(struct client *cl)
@@ -359,6 +363,19 @@ static int bind_socket(int fd, const struct sockaddr_un *addr)
 	return bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
 }
 
+/* Remember where the socket is in a way that outlives a change of root. */
+static int remember_place(struct control *c, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[sizeof(c->base)] = ".";
+
+	strcpy(c->base, slash ? slash + 1 : path);
+	if (slash)
+		snprintf(dir, sizeof(dir), "%.*s", (int)MAX(slash - path, 1), path);
+	c->dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return c->dir_fd < 0 ? -errno : 0;
+}
+
 int control_new(struct loop *loop, const char *path, struct control **out, struct errbuf *err)
 {
 	AUTO(control) struct control *c = calloc(1, sizeof(*c));
@@ -368,6 +385,7 @@ int control_new(struct loop *loop, const char *path, struct control **out, struc
 	if (!c)
 		return err_set(err, -ENOMEM, "control socket '%s'", path);
 	c->loop = loop;
+	c->dir_fd = -1;
 	list_init(&c->clients);
 	c->watch = (struct loop_watch){.fd = -1, .fn = on_listen};
 	if (strlen(path) >= sizeof(addr.sun_path))
@@ -383,7 +401,9 @@ int control_new(struct loop *loop, const char *path, struct control **out, struc
 			       path);
 	if (ret)
 		return err_set(err, ret, "control socket '%s': %s", path, strerror(-ret));
-	strcpy(c->path, path);
+	ret = remember_place(c, path);
+	if (ret)
+		return err_set(err, ret, "control socket '%s': %s", path, strerror(-ret));
 	if (listen(c->watch.fd, 8) < 0 || loop_add(loop, &c->watch, EPOLLIN) < 0)
 		return err_set(err, -errno, "control socket '%s': %m", path);
 	*out = MOVE(c);
@@ -403,8 +423,10 @@ void control_free(struct control *c)
 	loop_del(&c->watch);
 	if (c->watch.fd >= 0)
 		close(c->watch.fd);
-	if (*c->path)
-		unlink(c->path);
+	if (c->dir_fd >= 0) {
+		unlinkat(c->dir_fd, c->base, 0);
+		close(c->dir_fd);
+	}
 	free(c);
 }
 
