@@ -254,6 +254,7 @@ static bool events(struct vcpu *c)
 		c->s.activity = CPU_ACTIVE;
 		deliver_interrupt(c);
 	} else if (c->want_window && interp_can_inject(c)) {
+		c->want_window = false;
 		return leave(c, EXIT_WINDOW);
 	} else if (c->s.activity == CPU_HALTED) {
 		return leave(c, EXIT_HLT);
