@@ -31,6 +31,7 @@ struct block_ops {
 	const char *name;
 	void (*submit)(struct block *b, struct block_req *req);	/* never fails: done() says */
 	void (*kick)(struct block *b);		/* submit what is batched; may be NULL */
+	void (*wait)(struct block *b);		/* block until some complete, and say so */
 	void (*free)(struct block *b);
 };
 
@@ -49,6 +50,9 @@ struct block_open_opts {
 	bool readonly;
 	bool ephemeral;		/* writes go to memory and are dropped with the block */
 	const char *holder;	/* VM name written into the lock for other VMs' messages */
+	/* Runs first on each thread of the fallback's pool: its seccomp filter.  May be NULL. */
+	int (*thread_init)(void *arg);
+	void *thread_arg;
 };
 
 /*
@@ -65,5 +69,11 @@ DEFINE_AUTO(block);
 
 void block_submit(struct block *b, struct block_req *req);
 void block_kick(struct block *b);
-/* Serve the loop until nothing is under way.  On the loop's thread. */
+/*
+ * Wait until nothing is under way, serving @b's completions and no other events of
+ * the loop, so that it may be called from one of its callbacks.  On the loop's thread.
+ */
 void block_drain(struct block *b);
+
+/* For back ends: @req is done.  On the loop's thread, never from within ops.submit. */
+void block_done(struct block_req *req, int ret);
