@@ -7,6 +7,42 @@
  * so that semantics see few forms.  It knows encodings, not CPU features: a row
  * names the feature it needs and the engine compares that with the model.
  * Source: Intel SDM vol. 2 (ch. 2, appendix A), AMD APM vol. 3 for what only AMD has.
+ *
+ * Conventions (where the enums below leave room):
+ * - imm is sign-extended to 64 bits where the instruction sign-extends or does not
+ *   care, so handlers truncate it to their size.  Shift counts, ports, vectors, RET n
+ *   and vector imm8 are zero-extended; shift counts are not masked.  D0/D1 have imm 1.
+ *   Two immediate bytes of EXTRQ and INSERTQ: imm = first | second << 8.
+ * - Shifts by CL are FORM_RM; SHLD/SHRD by CL FORM_RM_R.  C3 and CB are FORM_I, imm 0.
+ * - IMUL2 is FORM_R_RM or FORM_R_RM_I.  XCHG is FORM_RM_R (90+r: reg is RAX); with
+ *   memory it locks without INSN_LOCK.  MOV moffs has INSN_MEM, no base, disp.
+ * - CBW, CWD: opsize of the result (CBW) or of each half (CWD): 2, 4, 8.
+ * - XLAT: FORM_STR, seg and adsize.  MONITOR: seg and adsize too.
+ * - REP MOVS/STOS/LODS/INS/OUTS: F2 repeats like F3; both set INSN_REP only.
+ *   CMPS/SCAS: F3 INSN_REP, F2 INSN_REPNE.
+ * - Segment registers: number (enum cpu_seg_id) in reg; PUSH_S, POP_S are FORM_NONE,
+ *   MOV_R_S FORM_RM_R, MOV_S_R FORM_R_RM (msize 2; register forms by opsize).
+ *   MOV_R_CR/DR FORM_RM_R, MOV_CR/DR_R FORM_R_RM: control register number in reg.
+ * - LDS .. LSS: opsize of the offset; msize opsize + 2.  JMP_FAR_M, CALL_FAR_M: the
+ *   same, FORM_RM.  LGDT ..: FORM_RM, opsize 2, 4, 8, msize 6 or 10.  BOUND: msize
+ *   2 * opsize.  SLDT, STR, SMSW: opsize for registers, msize 2.
+ * - LAR, LSL: srcsize 2.  MOVSXD: srcsize 4, also with opsize 2 (as AMD).
+ * - IN, OUT by DX: FORM_NONE.  JCXZ, LOOP*: the counter has adsize bytes.
+ * - Near branches and stack operations: opsize as AMD has it, so a 66 prefix makes
+ *   them 16 bits wide in 64-bit mode as well (RIP is then cut to opsize).
+ * - RDFSBASE .., MOVNTI, XSAVE family, FXSAVE, SYSRET, SYSEXIT: opsize 8 with REX.W, else 4.
+ *   FXSAVE and XSAVE family: msize 0, they are larger than it can tell.
+ * - REG_HI and RM_HI also hold for srcsize 1 (r/m of MOVZX, MOVSX, CRC32).
+ * - FORM_X87: opcode (D8..DF) and modrm tell the operation, msize the memory operand.
+ * - FORM_VEC: map, opcode, pp (and INSN_VEX, INSN_REX_W, modrm) tell the operation.
+ *   INSN_VEX_L is cleared where L is ignored, INSN_REX_W where it is outside 64-bit
+ *   mode.  Operands in opcode order: reg, vvvv, r/m; VK_NONE: not there.  Shifts by
+ *   immediate have rm as source (and as destination unless VEX, then vvvv);
+ *   vk_reg is VK_NONE.  A VK_GPR operand has opsize 4, or 8 with REX.W; in memory it has
+ *   msize bytes.  Memory of msize bytes is read or written even where the register
+ *   is wider (VK_YMM with msize 4: VBROADCASTSS).  GATHER: vvvv is the mask,
+ *   index a vector register of vk_rm, msize the size of one element.
+ * - VEX.128 AES, PCLMUL and GFNI name that feature; AVX they have by XCR0.
  */
 #pragma once
 
@@ -116,6 +152,13 @@ enum {
  * Pure: no state, no allocation, any thread.
  */
 int x86_decode(const uint8_t *code, size_t avail, enum x86_mode mode, struct insn *out);
+
+/*
+ * What a CPU without @i->feature makes of the encoding: LZCNT runs as BSR, TZCNT as
+ * BSF, WBNOINVD as WBINVD, PREFETCHW as PREFETCH.  Returns true with *@i changed, or
+ * false: #UD.  For engines, when the model lacks i->feature.
+ */
+bool x86_without_feature(struct insn *i);
 
 /* The SDM's name of @op in lower case, for dumps. */
 const char *x86_op_name(unsigned op);
