@@ -9,7 +9,7 @@
 
 #include "base/state.h"
 
-struct record_buf {		/* owner: its thread; grows as written */
+struct record_buf { /* owner: its thread; grows as written */
 	uint8_t *data;
 	size_t len, cap;
 };

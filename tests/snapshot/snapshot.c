@@ -18,9 +18,9 @@
 
 enum { MAX_ENGINES = 4, TIMEOUT_S = 600 };
 
-struct run {			/* owner: the only thread */
+struct run { /* owner: the only thread */
 	struct loop *loop;
-	struct vclock clock;	/* the host's, for our own timers */
+	struct vclock clock; /* the host's, for our own timers */
 	struct timer timer;
 	struct chardev *console;
 	struct machine_config cfg;
@@ -138,8 +138,8 @@ static int parse_engines(struct run *r, char *list, struct errbuf *err)
 
 static int run_all(struct run *r, unsigned rounds)
 {
-	struct record_buf state = { 0 };
-	struct errbuf err = { 0 };
+	struct record_buf state = {0};
+	struct errbuf err = {0};
 	int got = 0;
 
 	for (unsigned i = 0; !got; i++)
@@ -154,8 +154,8 @@ static int run_all(struct run *r, unsigned rounds)
 
 int main(int argc, char **argv)
 {
-	struct run r = { 0 };
-	struct errbuf err = { 0 };
+	struct run r = {0};
+	struct errbuf err = {0};
 	char spec[512];
 	int status = 1;
 
@@ -171,9 +171,16 @@ int main(int argc, char **argv)
 	r.seed = strtoull(argv[9], NULL, 0) | 1;
 	printf("seed %s\n", argv[9]);
 	r.cfg = (struct machine_config){
-		.name = "snapshot", .cpu_model = "x86-64-v3", .ram_bytes = 512ULL << 20,
-		.ncpus = (unsigned)atoi(argv[7]), .append = argv[4], .ndisks = 1, .nnets = 1,
-		.disk = { { argv[3], false } }, .event = on_event, .ctx = &r,
+		.name = "snapshot",
+		.cpu_model = "x86-64-v3",
+		.ram_bytes = 512ULL << 20,
+		.ncpus = (unsigned)atoi(argv[7]),
+		.append = argv[4],
+		.ndisks = 1,
+		.nnets = 1,
+		.disk = {{argv[3], false}},
+		.event = on_event,
+		.ctx = &r,
 	};
 	vclock_start(&r.clock);
 	snprintf(spec, sizeof(spec), "file=%s", r.console_path);
