@@ -189,7 +189,7 @@ static void enter_long_mode(struct cpu_state *s, uint64_t entry)
 int bzimage_load(struct mem *mem, const struct image *img, const struct loader_config *cfg,
 		 struct cpu_state *bsp, struct errbuf *err)
 {
-	uint64_t addr, room, initrd_size;
+	uint64_t addr = 0, room = 0, initrd_size = 0;
 	gpa_t initrd;
 	uint8_t *bp = mem_ptr_write(mem, LOAD_BOOT_PARAMS, 4096);
 	int ret = check_header(img, err);

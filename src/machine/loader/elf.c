@@ -125,8 +125,8 @@ static uint64_t find_pvh(const struct image *img, const struct segment *s)
 int elf_load_segments(struct mem *mem, const struct image *img, struct elf_info *out,
 		      struct errbuf *err)
 {
-	uint64_t phoff;
-	unsigned phnum, phsize, loaded = 0;
+	uint64_t phoff = 0;
+	unsigned phnum = 0, phsize = 0, loaded = 0;
 	int ret = read_header(img, out, &phoff, &phnum, &phsize, err);
 
 	if (ret)
