@@ -35,6 +35,7 @@ int err_prefix(struct errbuf *err, const char *fmt, ...)
 	n = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
 	if (n >= 0 && (size_t)n < sizeof(err->msg))
-		snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %s", old);
+		snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %.*s",
+			 (int)sizeof(err->msg), old);
 	return err->code;
 }
