@@ -34,8 +34,11 @@ int err_prefix(struct errbuf *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
+	for (const char *p = ": "; n >= 0 && *p && (size_t)n + 1 < sizeof(err->msg); p++)
+		err->msg[n++] = *p;
+	for (const char *p = old; n >= 0 && *p && (size_t)n + 1 < sizeof(err->msg); p++)
+		err->msg[n++] = *p;
 	if (n >= 0 && (size_t)n < sizeof(err->msg))
-		snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %.*s",
-			 (int)sizeof(err->msg), old);
+		err->msg[n] = 0;
 	return err->code;
 }
