@@ -14,12 +14,32 @@
 #include <string.h>
 
 enum {
-	OP_ZERO = 0x00, OP_ONE = 0x01, OP_NAME = 0x08, OP_BYTE = 0x0a, OP_WORD = 0x0b,
-	OP_DWORD = 0x0c, OP_QWORD = 0x0e, OP_SCOPE = 0x10, OP_BUFFER = 0x11, OP_PACKAGE = 0x12,
-	OP_METHOD = 0x14, OP_DUAL_NAME = 0x2e, OP_MULTI_NAME = 0x2f, OP_EXT = 0x5b,
-	OP_EXT_DEVICE = 0x82, OP_LOCAL0 = 0x60, OP_ARG0 = 0x68, OP_STORE = 0x70, OP_AND = 0x7b,
-	OP_OR = 0x7d, OP_CREATE_DWORD = 0x8a, OP_NOT = 0x92, OP_EQUAL = 0x93, OP_IF = 0xa0,
-	OP_ELSE = 0xa1, OP_RETURN = 0xa4,
+	OP_ZERO = 0x00,
+	OP_ONE = 0x01,
+	OP_NAME = 0x08,
+	OP_BYTE = 0x0a,
+	OP_WORD = 0x0b,
+	OP_DWORD = 0x0c,
+	OP_QWORD = 0x0e,
+	OP_SCOPE = 0x10,
+	OP_BUFFER = 0x11,
+	OP_PACKAGE = 0x12,
+	OP_METHOD = 0x14,
+	OP_DUAL_NAME = 0x2e,
+	OP_MULTI_NAME = 0x2f,
+	OP_EXT = 0x5b,
+	OP_EXT_DEVICE = 0x82,
+	OP_LOCAL0 = 0x60,
+	OP_ARG0 = 0x68,
+	OP_STORE = 0x70,
+	OP_AND = 0x7b,
+	OP_OR = 0x7d,
+	OP_CREATE_DWORD = 0x8a,
+	OP_NOT = 0x92,
+	OP_EQUAL = 0x93,
+	OP_IF = 0xa0,
+	OP_ELSE = 0xa1,
+	OP_RETURN = 0xa4,
 };
 
 /* --- bytes ------------------------------------------------------------------------ */
@@ -27,7 +47,7 @@ enum {
 void aml_fini(struct aml *a)
 {
 	free(a->buf);
-	*a = (struct aml){ 0 };
+	*a = (struct aml){0};
 }
 
 static bool reserve(struct aml *a, size_t len)
@@ -62,7 +82,7 @@ void aml_bytes(struct aml *a, const void *data, size_t len)
 static void little_endian(struct aml *a, uint64_t val, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++, val >>= 8)
-		aml_bytes(a, &(uint8_t){ (uint8_t)val }, 1);
+		aml_bytes(a, &(uint8_t){(uint8_t)val}, 1);
 }
 
 void aml_byte(struct aml *a, uint8_t val)
@@ -89,7 +109,7 @@ void aml_qword(struct aml *a, uint64_t val)
 
 static void name_seg(struct aml *a, const char *seg, size_t len)
 {
-	char padded[4] = { '_', '_', '_', '_' };
+	char padded[4] = {'_', '_', '_', '_'};
 
 	memcpy(padded, seg, MIN(len, sizeof(padded)));
 	aml_bytes(a, padded, sizeof(padded));
@@ -102,7 +122,7 @@ void aml_path(struct aml *a, const char *path)
 	if (*path == '\\')
 		aml_byte(a, (uint8_t)*path++);
 	if (!*path) {
-		aml_byte(a, OP_ZERO);	/* the root itself */
+		aml_byte(a, OP_ZERO); /* the root itself */
 		return;
 	}
 	for (const char *p = path; *p; p++)
@@ -151,7 +171,7 @@ void aml_eisa_id(struct aml *a, const char *id)
 
 	for (unsigned i = 3; i < 7; i++)
 		v = v << 4 | hex(id[i]);
-	aml_byte(a, OP_DWORD);	/* big-endian in memory */
+	aml_byte(a, OP_DWORD); /* big-endian in memory */
 	aml_dword(a, __builtin_bswap32(v));
 }
 
@@ -221,7 +241,7 @@ size_t aml_begin_method(struct aml *a, const char *path, unsigned nargs)
 	aml_byte(a, OP_METHOD);
 	mark = a->len;
 	aml_path(a, path);
-	aml_byte(a, (uint8_t)(nargs & 7));	/* not serialized */
+	aml_byte(a, (uint8_t)(nargs & 7)); /* not serialized */
 	return mark;
 }
 
@@ -312,7 +332,7 @@ void aml_dword_field_of_arg(struct aml *a, unsigned n, uint8_t offset, const cha
 void aml_uuid(struct aml *a, const char *uuid)
 {
 	/* position in the text of each byte's two digits */
-	static const uint8_t at[16] = { 6, 4, 2, 0, 11, 9, 16, 14, 19, 21, 24, 26, 28, 30, 32, 34 };
+	static const uint8_t at[16] = {6, 4, 2, 0, 11, 9, 16, 14, 19, 21, 24, 26, 28, 30, 32, 34};
 	uint8_t b[16];
 
 	for (unsigned i = 0; i < 16; i++)
@@ -320,16 +340,17 @@ void aml_uuid(struct aml *a, const char *uuid)
 	aml_buffer(a, b, sizeof(b));
 }
 
-/* --- resource descriptors ------------------------------------------------------------------------ */
+/* --- resource descriptors ------------------------------------------------------------------------
+ */
 
 enum { RES_MEMORY, RES_IO, RES_BUS };
-enum { FIXED = 0x0c, PRODUCER = 0, CONSUMER = 1 };	/* general flags: min and max fixed */
+enum { FIXED = 0x0c, PRODUCER = 0, CONSUMER = 1 }; /* general flags: min and max fixed */
 enum { MEM_WRITABLE = 1, IO_ENTIRE_RANGE = 3 };
 
 void res_io(struct aml *r, uint16_t port, uint8_t len)
 {
 	aml_byte(r, 0x47);
-	aml_byte(r, 1);		/* decodes 16 bits */
+	aml_byte(r, 1); /* decodes 16 bits */
 	aml_word(r, port);
 	aml_word(r, port);
 	aml_byte(r, 1);
@@ -407,7 +428,7 @@ void res_mem64_fixed(struct aml *r, uint64_t base, uint64_t size)
 
 void aml_crs(struct aml *a, struct aml *r)
 {
-	aml_byte(r, 0x79);	/* end tag; checksum 0: none */
+	aml_byte(r, 0x79); /* end tag; checksum 0: none */
 	aml_byte(r, 0);
 	aml_name(a, "_CRS");
 	aml_buffer(a, r->buf, r->len);

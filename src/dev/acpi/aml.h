@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 
-struct aml {			/* owner: the caller */
+struct aml { /* owner: the caller */
 	uint8_t *buf;
 	size_t len, cap;
 	bool failed;
@@ -37,7 +37,7 @@ size_t aml_begin_scope(struct aml *a, const char *path);
 size_t aml_begin_device(struct aml *a, const char *path);
 size_t aml_begin_method(struct aml *a, const char *path, unsigned nargs);
 size_t aml_begin_package(struct aml *a, uint8_t nelements);
-size_t aml_begin_if(struct aml *a);	/* the predicate follows */
+size_t aml_begin_if(struct aml *a); /* the predicate follows */
 size_t aml_begin_else(struct aml *a);
 void aml_end(struct aml *a, size_t mark);
 
@@ -46,14 +46,14 @@ void aml_buffer(struct aml *a, const void *data, size_t len);
 
 /* --- code ---------------------------------------------------------------------- */
 
-void aml_arg(struct aml *a, unsigned n);	/* Arg0..Arg6 */
-void aml_local(struct aml *a, unsigned n);	/* Local0..Local7 */
-void aml_store(struct aml *a);			/* source, target follow */
-void aml_and(struct aml *a);			/* two operands, target follow */
+void aml_arg(struct aml *a, unsigned n);   /* Arg0..Arg6 */
+void aml_local(struct aml *a, unsigned n); /* Local0..Local7 */
+void aml_store(struct aml *a);		   /* source, target follow */
+void aml_and(struct aml *a);		   /* two operands, target follow */
 void aml_or(struct aml *a);
-void aml_equal(struct aml *a);			/* two operands follow */
+void aml_equal(struct aml *a); /* two operands follow */
 void aml_not_equal(struct aml *a);
-void aml_return(struct aml *a);			/* operand follows */
+void aml_return(struct aml *a); /* operand follows */
 /* CreateDWordField (Arg@n, @offset, @name). */
 void aml_dword_field_of_arg(struct aml *a, unsigned n, uint8_t offset, const char *name);
 /* A UUID in the mixed byte order of ToUUID(), as a buffer. */
@@ -62,7 +62,7 @@ void aml_uuid(struct aml *a, const char *uuid);
 /* --- resource descriptors (ACPI 6.4, 6.4), into a template ------------------------- */
 
 void res_io(struct aml *r, uint16_t port, uint8_t len);
-void res_irq(struct aml *r, unsigned irq);	/* ISA: edge, active high */
+void res_irq(struct aml *r, unsigned irq); /* ISA: edge, active high */
 void res_bus_range(struct aml *r, uint16_t first, uint16_t last);
 void res_io_window(struct aml *r, uint16_t first, uint16_t last);
 void res_mem32_window(struct aml *r, uint32_t base, uint32_t size);

@@ -13,7 +13,7 @@
 #include "dev/acpi/pm.h"
 
 enum { PCI_SLOTS = 32, PCI_PINS = 4, GSI_INTX = 16 };
-enum { OSC_ALL_CONTROL = 0x1f };	/* nothing of PCIe is the firmware's */
+enum { OSC_ALL_CONTROL = 0x1f }; /* nothing of PCIe is the firmware's */
 enum { OSC_UNKNOWN_UUID = 4, OSC_UNKNOWN_REVISION = 8, OSC_MASKED = 0x10 };
 #define OSC_PCI_UUID "33db4d5b-1ff7-401c-9657-7441c03dd766"
 
@@ -25,7 +25,7 @@ static void name_hid(struct aml *a, const char *name, const char *id)
 
 static void pci_crs(struct aml *a, const struct acpi_config *c)
 {
-	struct aml r = { 0 };
+	struct aml r = {0};
 
 	res_bus_range(&r, 0, (uint16_t)((c->ecam_size >> 20) - 1));
 	res_io(&r, 0xcf8, 8);
@@ -49,7 +49,7 @@ static void pci_prt(struct aml *a)
 
 		aml_int(a, slot << 16 | 0xffff);
 		aml_int(a, pin);
-		aml_int(a, 0);		/* no link device: the next is a GSI */
+		aml_int(a, 0); /* no link device: the next is a GSI */
 		aml_int(a, GSI_INTX + ((slot + pin) & 3));
 		aml_end(a, one);
 	}
@@ -129,7 +129,7 @@ static void pci_bridge(struct aml *a, const struct acpi_config *c)
 static void reservations(struct aml *a, const struct acpi_config *c)
 {
 	size_t dev = aml_begin_device(a, "MRES");
-	struct aml r = { 0 };
+	struct aml r = {0};
 
 	name_hid(a, "_HID", "PNP0C02");
 	aml_name_int(a, "_UID", 1);
@@ -151,7 +151,7 @@ static void isa_device(struct aml *a, const char *name, const char *id, struct a
 
 static void serial(struct aml *a, const struct acpi_config *c)
 {
-	struct aml r = { 0 };
+	struct aml r = {0};
 
 	res_io(&r, c->serial_port, 8);
 	res_irq(&r, c->serial_gsi);
@@ -160,7 +160,7 @@ static void serial(struct aml *a, const struct acpi_config *c)
 
 static void rtc(struct aml *a)
 {
-	struct aml r = { 0 };
+	struct aml r = {0};
 
 	res_io(&r, 0x70, 2);
 	res_irq(&r, 8);

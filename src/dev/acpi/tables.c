@@ -40,7 +40,7 @@ struct rsdp {
 	uint8_t ext_checksum, reserved[3];
 } __attribute__((packed));
 
-struct gas {			/* generic address structure */
+struct gas { /* generic address structure */
 	uint8_t space, bits, offset, access;
 	uint64_t addr;
 } __attribute__((packed));
@@ -80,10 +80,14 @@ struct fadt {
 } __attribute__((packed));
 _Static_assert(sizeof(struct fadt) == 276, "FADT of ACPI 6.4");
 
-enum { BOOT_LEGACY_DEVICES = 1 << 0, BOOT_NO_VGA = 1 << 2 };	/* and no 8042: bit 1 clear */
+enum { BOOT_LEGACY_DEVICES = 1 << 0, BOOT_NO_VGA = 1 << 2 }; /* and no 8042: bit 1 clear */
 enum {
-	FADT_WBINVD = 1 << 0, FADT_C1 = 1 << 2, FADT_NO_SLEEP_BUTTON = 1 << 5,
-	FADT_RTC_NOT_FIXED = 1 << 6, FADT_TIMER_32 = 1 << 8, FADT_RESET_REG = 1 << 10,
+	FADT_WBINVD = 1 << 0,
+	FADT_C1 = 1 << 2,
+	FADT_NO_SLEEP_BUTTON = 1 << 5,
+	FADT_RTC_NOT_FIXED = 1 << 6,
+	FADT_TIMER_32 = 1 << 8,
+	FADT_RESET_REG = 1 << 10,
 	FADT_APIC_PHYSICAL = 1 << 19,
 };
 
@@ -124,7 +128,7 @@ struct mcfg {
 } __attribute__((packed));
 
 struct blob {
-	struct aml a;		/* a plain growing buffer here */
+	struct aml a; /* a plain growing buffer here */
 	uint64_t base;
 };
 
@@ -143,8 +147,12 @@ static uint8_t checksum(const void *data, size_t len)
 static struct header make_header(const char *signature, uint8_t revision)
 {
 	struct header h = {
-		.revision = revision, .oem_id = "CAISSN", .oem_table_id = "CAISSON ",
-		.oem_revision = 1, .creator_id = "CSSN", .creator_revision = 1,
+		.revision = revision,
+		.oem_id = "CAISSN",
+		.oem_table_id = "CAISSON ",
+		.oem_revision = 1,
+		.creator_id = "CSSN",
+		.creator_revision = 1,
 	};
 
 	memcpy(h.signature, signature, 4);
@@ -175,15 +183,15 @@ static uint64_t append(struct blob *b, void *table, size_t len)
 static struct gas io_register(uint64_t port, uint8_t len)
 {
 	/* access size: 1 byte, 2 word, 3 dword; blocks of two registers by word */
-	return (struct gas){ .space = 1, .bits = (uint8_t)(len * 8), .access = len == 1 ? 1 : 2,
-			     .addr = port };
+	return (struct gas){
+		.space = 1, .bits = (uint8_t)(len * 8), .access = len == 1 ? 1 : 2, .addr = port};
 }
 
 /* --- tables --------------------------------------------------------------------------- */
 
 static uint64_t add_facs(struct blob *b)
 {
-	struct facs f = { .signature = "FACS", .length = sizeof(f), .version = 2 };
+	struct facs f = {.signature = "FACS", .length = sizeof(f), .version = 2};
 	uint64_t at;
 
 	align(b, 64);
@@ -194,8 +202,8 @@ static uint64_t add_facs(struct blob *b)
 
 static uint64_t add_dsdt(struct blob *b, const struct acpi_config *c)
 {
-	struct header h = make_header("DSDT", 2);	/* 2: 64-bit integers */
-	struct aml a = { 0 };
+	struct header h = make_header("DSDT", 2); /* 2: 64-bit integers */
+	struct aml a = {0};
 	uint64_t at = 0;
 
 	aml_bytes(&a, &h, sizeof(h));
@@ -231,15 +239,19 @@ static uint64_t add_fadt(struct blob *b, const struct acpi_config *c, uint64_t f
 {
 	struct fadt f = {
 		.h = make_header("FACP", 6),
-		.facs = (uint32_t)facs, .dsdt = (uint32_t)dsdt, .x_dsdt = dsdt,
-		.pm_profile = PM_PROFILE_SERVER, .sci = (uint16_t)c->sci_gsi,
-		.c2_latency = 0xfff, .c3_latency = 0xfff,	/* neither exists */
+		.facs = (uint32_t)facs,
+		.dsdt = (uint32_t)dsdt,
+		.x_dsdt = dsdt,
+		.pm_profile = PM_PROFILE_SERVER,
+		.sci = (uint16_t)c->sci_gsi,
+		.c2_latency = 0xfff,
+		.c3_latency = 0xfff, /* neither exists */
 		.century = CMOS_CENTURY,
 		.boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA,
 		.flags = FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_RTC_NOT_FIXED |
-			 FADT_TIMER_32 | FADT_RESET_REG |
-			 (c->ncpus > 8 ? FADT_APIC_PHYSICAL : 0),
-		.minor_revision = 4, .hypervisor = "CAISSON",
+			 FADT_TIMER_32 | FADT_RESET_REG | (c->ncpus > 8 ? FADT_APIC_PHYSICAL : 0),
+		.minor_revision = 4,
+		.hypervisor = "CAISSON",
 	};
 
 	fill_pm_blocks(&f, c->pm_port);
@@ -248,18 +260,18 @@ static uint64_t add_fadt(struct blob *b, const struct acpi_config *c, uint64_t f
 
 static uint64_t add_madt(struct blob *b, const struct acpi_config *c)
 {
-	struct madt_head head = { make_header("APIC", 5), LAPIC_ADDR, 1 /* also has 8259s */ };
-	struct madt_ioapic io = { 1, sizeof(io), 0, 0, IOAPIC_ADDR, 0 };
-	struct madt_override pit = { 2, sizeof(pit), 0, 0, 2, 0 };
-	struct madt_override sci = { 2, sizeof(sci), 0, (uint8_t)c->sci_gsi, c->sci_gsi,
-				     INTI_LEVEL_HIGH };
-	struct madt_nmi nmi = { 4, sizeof(nmi), 0xff, 0, 1 };
-	struct aml a = { 0 };
+	struct madt_head head = {make_header("APIC", 5), LAPIC_ADDR, 1 /* also has 8259s */};
+	struct madt_ioapic io = {1, sizeof(io), 0, 0, IOAPIC_ADDR, 0};
+	struct madt_override pit = {2, sizeof(pit), 0, 0, 2, 0};
+	struct madt_override sci = {2,		sizeof(sci),	0, (uint8_t)c->sci_gsi,
+				    c->sci_gsi, INTI_LEVEL_HIGH};
+	struct madt_nmi nmi = {4, sizeof(nmi), 0xff, 0, 1};
+	struct aml a = {0};
 	uint64_t at = 0;
 
 	aml_bytes(&a, &head, sizeof(head));
 	for (unsigned i = 0; i < c->ncpus; i++) {
-		struct madt_lapic l = { 0, sizeof(l), (uint8_t)i, (uint8_t)i, 1 };
+		struct madt_lapic l = {0, sizeof(l), (uint8_t)i, (uint8_t)i, 1};
 
 		aml_bytes(&a, &l, sizeof(l));
 	}
@@ -277,7 +289,8 @@ static uint64_t add_madt(struct blob *b, const struct acpi_config *c)
 static uint64_t add_mcfg(struct blob *b, const struct acpi_config *c)
 {
 	struct mcfg m = {
-		.h = make_header("MCFG", 1), .base = c->ecam_base,
+		.h = make_header("MCFG", 1),
+		.base = c->ecam_base,
 		.last_bus = (uint8_t)((c->ecam_size >> 20) - 1),
 	};
 
@@ -287,11 +300,14 @@ static uint64_t add_mcfg(struct blob *b, const struct acpi_config *c)
 static void finish(struct blob *b, uint64_t xsdt)
 {
 	struct rsdp r = {
-		.signature = "RSD PTR ", .oem_id = "CAISSN", .revision = 2, .length = sizeof(r),
+		.signature = "RSD PTR ",
+		.oem_id = "CAISSN",
+		.revision = 2,
+		.length = sizeof(r),
 		.xsdt = xsdt,
 	};
 
-	r.checksum = checksum(&r, 20);		/* the part of ACPI 1.0 */
+	r.checksum = checksum(&r, 20); /* the part of ACPI 1.0 */
 	r.ext_checksum = checksum(&r, sizeof(r));
 	if (!b->a.failed)
 		memcpy(b->a.buf, &r, sizeof(r));
@@ -310,25 +326,25 @@ static int check(const struct acpi_config *c, struct errbuf *err)
 			       c->sci_gsi, c->serial_gsi);
 	if (c->ecam_size < ONE_MIB || c->ecam_size > 256 * ONE_MIB || !c->mmio32_size ||
 	    c->mmio32_base + c->mmio32_size > 1ULL << 32)
-		return err_set(err, -EINVAL, "ACPI: ECAM of %#llx, window of %#llx bytes do not fit",
-			       (unsigned long long)c->ecam_size,
-			       (unsigned long long)c->mmio32_size);
+		return err_set(
+			err, -EINVAL, "ACPI: ECAM of %#llx, window of %#llx bytes do not fit",
+			(unsigned long long)c->ecam_size, (unsigned long long)c->mmio32_size);
 	return 0;
 }
 
 int acpi_build(const struct acpi_config *cfg, uint8_t **out, size_t *len, struct errbuf *err)
 {
-	struct blob b = { .base = cfg->base };
+	struct blob b = {.base = cfg->base};
 	struct {
 		struct header h;
 		uint64_t table[3];
-	} __attribute__((packed)) xsdt = { .h = make_header("XSDT", 1) };
+	} __attribute__((packed)) xsdt = {.h = make_header("XSDT", 1)};
 	uint64_t facs, dsdt;
 	int ret = check(cfg, err);
 
 	if (ret)
 		return ret;
-	aml_bytes(&b.a, &(struct rsdp){ 0 }, sizeof(struct rsdp));
+	aml_bytes(&b.a, &(struct rsdp){0}, sizeof(struct rsdp));
 	facs = add_facs(&b);
 	dsdt = add_dsdt(&b, cfg);
 	xsdt.table[0] = add_fadt(&b, cfg, facs, dsdt);
