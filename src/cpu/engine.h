@@ -19,7 +19,7 @@
 #include "cpu/state.h"
 #include "mem/mem.h"
 
-struct engine_vm;		/* each engine's own */
+struct engine_vm; /* each engine's own */
 struct engine_vcpu;
 
 enum exit_reason {
@@ -28,7 +28,7 @@ enum exit_reason {
 	EXIT_RDMSR,	/* @addr MSR; answer @data, or set @fail for #GP */
 	EXIT_WRMSR,	/* @addr MSR, @data; set @fail for #GP */
 	EXIT_CR8,	/* MOV to/from CR8 (TPR): @write, @data (0..15).  Software APIC only */
-	EXIT_HYPERCALL,	/* VMCALL/VMMCALL: args in @hypercall; answer @data into RAX */
+	EXIT_HYPERCALL, /* VMCALL/VMMCALL: args in @hypercall; answer @data into RAX */
 	EXIT_HLT,	/* HLT executed with nothing pending */
 	EXIT_SHUTDOWN,	/* triple fault */
 	EXIT_WINDOW,	/* window() was asked for and an interrupt can be injected now */
@@ -44,8 +44,8 @@ struct engine_exit {
 	bool fail;
 	uint64_t addr;
 	uint64_t data;
-	uint64_t hypercall[5];	/* nr (RAX), RBX, RCX, RDX, RSI */
-	uint8_t cpl;		/* of the access, for hypercalls */
+	uint64_t hypercall[5]; /* nr (RAX), RBX, RCX, RDX, RSI */
+	uint8_t cpl;	       /* of the access, for hypercalls */
 	char error[160];
 };
 
@@ -53,19 +53,19 @@ struct engine_vm_config {
 	struct mem *mem;
 	const struct cpu_model *model;
 	unsigned ncpus;
-	bool kernel_irqchip;	/* kvm: controllers in the kernel */
-	uint64_t tsc_khz;	/* of the guest; the host's unless restored elsewhere */
+	bool kernel_irqchip; /* kvm: controllers in the kernel */
+	uint64_t tsc_khz;    /* of the guest; the host's unless restored elsewhere */
 };
 
-struct engine_stats {		/* monotonic counters, racy reads are fine */
-	uint64_t insns;		/* guest instructions, where the engine counts them */
+struct engine_stats {	/* monotonic counters, racy reads are fine */
+	uint64_t insns; /* guest instructions, where the engine counts them */
 	uint64_t exits;
 	uint64_t tlb_misses;
-	uint64_t decoded;	/* instructions decoded or translated */
+	uint64_t decoded; /* instructions decoded or translated */
 };
 
 struct engine_ops {
-	const char *name;	/* "kvm", "soft", "interp" */
+	const char *name; /* "kvm", "soft", "interp" */
 
 	/* Usable on this host?  0, or -errno with a sentence that says why not. */
 	int (*probe)(struct errbuf *err);
@@ -108,6 +108,8 @@ struct engine_ops {
 	/* kvm only, else NULL: descriptors for irq/kernel.c and for ioeventfd. */
 	int (*vm_fd)(struct engine_vm *vm);
 	int (*vcpu_fd)(struct engine_vcpu *v);
+	/* kvm only, else NULL: the paravirtual clock now reads @ns. */
+	int (*set_clock)(struct engine_vm *vm, uint64_t ns);
 	/* kvm only, else NULL: guest writes of @size at @gpa signal @fd instead of exiting. */
 	int (*ioeventfd)(struct engine_vm *vm, int fd, uint64_t gpa, unsigned size, bool add);
 };

@@ -126,6 +126,7 @@ struct cpu_state {		/* owner: the vCPU's thread; others only while paused */
 	uint64_t mtrr_def_type, mtrr_fix[CPU_MTRR_FIX], mtrr_base[CPU_MTRR_VAR],
 		mtrr_mask[CPU_MTRR_VAR];
 	uint64_t mcg_status;
+	uint64_t pv_system_time;	/* KVM's MSR 0x4b564d01 */
 
 	/* pending events */
 	uint8_t activity;	/* enum cpu_activity */

@@ -58,6 +58,7 @@ struct machine { /* owner: the machine loop's thread unless said otherwise */
 	struct engine_vm *evm;
 	struct softchip *chip; /* NULL: controllers in the kernel */
 	struct irqchip *irqchip;
+	struct record_buf power_on; /* of the kernel's controllers */
 	struct bus *pio, *mmio;
 	struct iothread *io, *net;
 	struct dev_env env;
@@ -93,6 +94,13 @@ void vcpu_unpark_all(struct machine *m);
 void vcpu_park_request(struct machine *m);
 void vcpu_notify(void *ctx, unsigned cpu, enum soft_event ev, unsigned arg);
 void vcpu_post_event(struct machine_vcpu *v, unsigned event);
+
+/* controllers.c: the interrupt controllers in software or in the kernel.  While parked. */
+MUST_CHECK int controllers_save(struct machine *m, struct record_buf *out, struct errbuf *err);
+MUST_CHECK int controllers_load(struct machine *m, const uint8_t *data, size_t len,
+				struct errbuf *err);
+MUST_CHECK int controllers_power_on(struct machine *m, struct errbuf *err);
+MUST_CHECK int controllers_reset(struct machine *m, struct errbuf *err);
 
 /* paravirt.c: KVM's MSRs and hypercalls, for engines without a kernel below. */
 int paravirt_wrmsr(struct machine_vcpu *v, uint32_t msr, uint64_t val);

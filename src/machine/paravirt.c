@@ -33,7 +33,7 @@ struct pvclock_time { /* pvclock_vcpu_time_info */
 	uint32_t tsc_to_system_mul;
 	int8_t tsc_shift;
 	uint8_t flags, pad[2];
-};				/* 32 bytes, no padding */
+}; /* 32 bytes, no padding */
 
 struct pvclock_wall {
 	uint32_t version, sec, nsec;

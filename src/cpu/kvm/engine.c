@@ -342,6 +342,13 @@ static int kvm_ioeventfd(struct engine_vm *vm, int fd, uint64_t gpa, unsigned si
 	return ioctl(vm->vm_fd, KVM_IOEVENTFD, &io) < 0 ? -errno : 0;
 }
 
+static int kvm_set_clock(struct engine_vm *vm, uint64_t ns)
+{
+	struct kvm_clock_data c = {.clock = ns};
+
+	return ioctl(vm->vm_fd, KVM_SET_CLOCK, &c) < 0 ? -errno : 0;
+}
+
 /* --- dirty log ---------------------------------------------------------------------------- */
 
 static void kvm_log_changed(struct engine_vm *vm)
@@ -420,5 +427,6 @@ const struct engine_ops engine_kvm = {
 	.stats = kvm_stats,
 	.vm_fd = kvm_vm_fd,
 	.vcpu_fd = kvm_vcpu_fd,
+	.set_clock = kvm_set_clock,
 	.ioeventfd = kvm_ioeventfd,
 };

@@ -37,12 +37,13 @@ static const struct msr_field msr_fields[] = {
 	MSR_FIELD(0x176, sysenter_eip),	       MSR_FIELD(0x277, pat),
 	MSR_FIELD(0x1a0, misc_enable),	       MSR_FIELD(0xda0, xss),
 	MSR_FIELD(0x6e0, tsc_deadline),	       MSR_FIELD(0x17a, mcg_status),
-	MSR_FIELD(0x2ff, mtrr_def_type),       MSR_FIELD(0x250, mtrr_fix[0]),
-	MSR_FIELD(0x258, mtrr_fix[1]),	       MSR_FIELD(0x259, mtrr_fix[2]),
-	MSR_FIELD(0x268, mtrr_fix[3]),	       MSR_FIELD(0x269, mtrr_fix[4]),
-	MSR_FIELD(0x26a, mtrr_fix[5]),	       MSR_FIELD(0x26b, mtrr_fix[6]),
-	MSR_FIELD(0x26c, mtrr_fix[7]),	       MSR_FIELD(0x26d, mtrr_fix[8]),
-	MSR_FIELD(0x26e, mtrr_fix[9]),	       MSR_FIELD(0x26f, mtrr_fix[10]),
+	MSR_FIELD(0x2ff, mtrr_def_type),       MSR_FIELD(0x4b564d01, pv_system_time),
+	MSR_FIELD(0x250, mtrr_fix[0]),	       MSR_FIELD(0x258, mtrr_fix[1]),
+	MSR_FIELD(0x259, mtrr_fix[2]),	       MSR_FIELD(0x268, mtrr_fix[3]),
+	MSR_FIELD(0x269, mtrr_fix[4]),	       MSR_FIELD(0x26a, mtrr_fix[5]),
+	MSR_FIELD(0x26b, mtrr_fix[6]),	       MSR_FIELD(0x26c, mtrr_fix[7]),
+	MSR_FIELD(0x26d, mtrr_fix[8]),	       MSR_FIELD(0x26e, mtrr_fix[9]),
+	MSR_FIELD(0x26f, mtrr_fix[10]),
 };
 
 static int get_msr(int fd, uint32_t msr, uint64_t *val)
