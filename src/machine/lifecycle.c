@@ -61,6 +61,8 @@ static void start_time(struct machine *m)
 	delta = m->tsc_at_pause - tsc;
 	m->pv_host_tsc = tsc;
 	m->pv_ns = vclock_ns(&m->clock);
+	if (m->cfg.engine->set_clock)
+		m->cfg.engine->set_clock(m->evm, m->pv_ns);
 	for (unsigned i = 0; i < m->cfg.ncpus; i++) {
 		struct machine_vcpu *v = &m->vcpu[i];
 		struct errbuf err = {0};
@@ -167,11 +169,12 @@ int machine_reset(struct machine *m, struct errbuf *err)
 		vcpu_park_all(m);
 	__atomic_store_n(&m->request, 0, __ATOMIC_RELEASE);
 	m->tsc_at_pause = host_tsc();
-	if (m->chip)
-		softchip_reset(m->chip);
 	list_for_each (l, &m->devices)
 		dev_reset(list_entry(l, struct device, link));
 	ret = reset_vcpus(m, err);
+	/* last: devices lower their lines while they are reset */
+	if (!ret)
+		ret = controllers_reset(m, err);
 	if (!ret)
 		ret = boot_load(m, err);
 	if (ret)

@@ -105,6 +105,13 @@ static int add(struct machine *m, const struct dev_ops *ops, const char *id, uns
 	return 0;
 }
 
+static int ioeventfd(void *ctx, int fd, uint64_t gpa, unsigned size, bool add)
+{
+	struct machine *m = ctx;
+
+	return m->cfg.engine->ioeventfd(m->evm, fd, gpa, size, add);
+}
+
 static int make_env(struct machine *m, struct errbuf *err)
 {
 	int ret = bus_new(0xffff, &m->pio);
@@ -125,6 +132,8 @@ static int make_env(struct machine *m, struct errbuf *err)
 		.request = machine_request,
 		.ctx = m,
 	};
+	if (m->cfg.engine->ioeventfd)
+		m->env.ioeventfd = ioeventfd;
 	return 0;
 }
 
@@ -276,6 +285,8 @@ static int build(struct machine *m, struct errbuf *err)
 	if (!ret)
 		ret = boot_open(m, err);
 	if (!ret)
+		ret = controllers_power_on(m, err);
+	if (!ret)
 		ret = vcpu_start_threads(m, err);
 	if (!ret)
 		ret = machine_reset(m, err);
@@ -373,6 +384,7 @@ void machine_free(struct machine *m)
 	bus_free(m->pio);
 	bus_free(m->mmio);
 	free_cpus(m);
+	record_buf_fini(&m->power_on);
 	mem_free(m->mem);
 	if (m->kernel_fd >= 0)
 		close(m->kernel_fd);

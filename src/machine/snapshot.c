@@ -31,7 +31,6 @@ static const struct state_desc shape_desc = {
 static const struct state_field cpu_machine_fields[] = {
 	STATE_INT(struct machine_vcpu, events),
 	STATE_INT(struct machine_vcpu, sipi_vector),
-	STATE_INT(struct machine_vcpu, pvclock_msr),
 	STATE_INT(struct machine_vcpu, pvclock_version),
 	STATE_FIELDS_END,
 };
@@ -104,26 +103,24 @@ static int save_cpu(struct machine *m, unsigned i, struct record_buf *out)
 	int ret = m->cfg.engine->get_state(v->ev, &s);
 
 	s.tsc = m->tsc_at_pause + s.tsc_offset;
+	if (m->chip)
+		s.pv_system_time = v->pvclock_msr;
 	if (!ret)
 		ret = record_save(out, &cpu_state_desc, i, &s);
 	if (!ret)
 		ret = record_save(out, &cpu_machine_desc, i, v);
-	if (!ret && m->chip)
-		ret = record_save(out, &softchip_lapic_state, i, softchip_lapic_object(m->chip, i));
 	return ret;
 }
 
-static int save_all(struct machine *m, struct record_buf *out)
+static int save_all(struct machine *m, struct record_buf *out, struct errbuf *err)
 {
 	struct shape s = shape_of(m);
 	int ret = record_save(out, &shape_desc, 0, &s);
 
 	for (unsigned i = 0; !ret && i < m->cfg.ncpus; i++)
 		ret = save_cpu(m, i, out);
-	if (!ret && m->chip)
-		ret = record_save(out, &softchip_pic_state, 0, softchip_pic_object(m->chip));
-	if (!ret && m->chip)
-		ret = record_save(out, &softchip_ioapic_state, 0, softchip_ioapic_object(m->chip));
+	if (!ret)
+		ret = controllers_save(m, out, err);
 	list_for_each (l, &m->devices) {
 		struct device *dev = list_entry(l, struct device, link);
 
@@ -139,7 +136,7 @@ int machine_save(struct machine *m, struct record_buf *out, struct errbuf *err)
 
 	if (m->status == MACHINE_RUNNING)
 		return err_set(err, -EBUSY, "machine '%s' is running; pause it first", m->cfg.name);
-	ret = save_all(m, out);
+	ret = save_all(m, out, err);
 	return ret ? err_set(err, ret, "saving '%s': %s", m->cfg.name, strerror(-ret)) : 0;
 }
 
@@ -194,15 +191,13 @@ static int load_cpu(struct machine *m, unsigned i, const uint8_t *data, size_t l
 
 	if (!ret)
 		ret = record_load(data, len, &cpu_machine_desc, i, v, err);
-	if (!ret && m->chip)
-		ret = record_load(data, len, &softchip_lapic_state, i,
-				  softchip_lapic_object(m->chip, i), err);
 	if (ret)
 		return ret;
 	s.tsc_offset = s.tsc - m->tsc_at_pause;
 	ret = m->cfg.engine->set_state(v->ev, &s, err);
 	v->activity = s.activity;
 	v->tsc_offset = s.tsc_offset;
+	v->pvclock_msr = s.pv_system_time;
 	v->mid_insn = false;
 	v->irq_hint = true;
 	return ret;
@@ -233,13 +228,10 @@ int machine_load(struct machine *m, const uint8_t *data, size_t len, struct errb
 	ret = load_shape(m, data, len, err);
 	if (!ret)
 		ret = load_ram(m, data, len, err);
-	if (!ret && m->chip)
-		ret = record_load(data, len, &softchip_pic_state, 0, softchip_pic_object(m->chip),
-				  err);
-	if (!ret && m->chip)
-		ret = record_load(data, len, &softchip_ioapic_state, 0,
-				  softchip_ioapic_object(m->chip), err);
 	for (unsigned i = 0; !ret && i < m->cfg.ncpus; i++)
 		ret = load_cpu(m, i, data, len, err);
+	/* after the vCPUs: an APIC's deadline is in the TSC of its vCPU */
+	if (!ret)
+		ret = controllers_load(m, data, len, err);
 	return ret ? ret : load_devices(m, data, len, err);
 }
