@@ -14,6 +14,7 @@
 
 enum { CANON_XMM0, CANON_REG, CANON_VVVV, CANON_RM, CANON_IS4, CANON_EAX = 0 };
 enum { BASE_RAX = 0, BASE_RCX = 1, BASE_RDX = 2, BASE_RSI = 6, BASE_RDI = 7, BASE_R8 = 8 };
+enum { OPCODE_MOVQ_STORE = 0x7f };
 
 #define IO(field) ((uint8_t)offsetof(struct stub_io, field))
 
@@ -64,8 +65,17 @@ bool stub_uses_xmm0(const struct insn *i)
 
 static bool is_fma(const struct insn *i)
 {
-	return i->map == 2 && i->flags & INSN_VEX && (i->opcode & 0xf) >= 6 &&
-	       i->opcode >= 0x96 && i->opcode <= 0xbf;
+	return i->map == 2 && i->flags & INSN_VEX && (i->opcode & 0xf) >= 6 && i->opcode >= 0x96 &&
+	       i->opcode <= 0xbf;
+}
+
+/*
+ * A non-temporal store would need the guest's fences to be the host's: an ordinary one
+ * is always right.
+ */
+static bool is_movntq(const struct insn *i)
+{
+	return i->map == 1 && i->opcode == 0xe7 && i->vk_reg == VK_MMX;
 }
 
 static bool has_imm8(const struct insn *i)
@@ -79,14 +89,28 @@ static bool has_imm8(const struct insn *i)
 static bool map1_uses_mxcsr(uint8_t op)
 {
 	switch (op) {
-	case 0x2a: case 0x2c: case 0x2d: case 0x2e: case 0x2f:	/* conversions, COMIS */
-	case 0x51: case 0x52: case 0x53:			/* SQRT, RSQRT, RCP */
-	case 0x58: case 0x59: case 0x5a: case 0x5b:		/* ADD, MUL, conversions */
-	case 0x5c: case 0x5d: case 0x5e: case 0x5f:		/* SUB, MIN, DIV, MAX */
-	case 0x7c: case 0x7d: case 0xc2: case 0xd0: case 0xe6:	/* HADD, HSUB, CMP, ADDSUB, CVT */
-		return true;
-	default:
-		return false;
+	case 0x2a:
+	case 0x2c:
+	case 0x2d:
+	case 0x2e:
+	case 0x2f: /* conversions, COMIS */
+	case 0x51:
+	case 0x52:
+	case 0x53: /* SQRT, RSQRT, RCP */
+	case 0x58:
+	case 0x59:
+	case 0x5a:
+	case 0x5b: /* ADD, MUL, conversions */
+	case 0x5c:
+	case 0x5d:
+	case 0x5e:
+	case 0x5f: /* SUB, MIN, DIV, MAX */
+	case 0x7c:
+	case 0x7d:
+	case 0xc2:
+	case 0xd0:
+	case 0xe6: /* HADD, HSUB, CMP, ADDSUB, CVT */ return true;
+	default: return false;
 	}
 }
 
@@ -94,7 +118,7 @@ bool stub_uses_mxcsr(const struct insn *i)
 {
 	switch (i->map) {
 	case 1: return map1_uses_mxcsr(i->opcode);
-	case 2: return is_fma(i) || (i->flags & INSN_VEX && i->opcode == 0x13);	/* VCVTPH2PS */
+	case 2: return is_fma(i) || (i->flags & INSN_VEX && i->opcode == 0x13); /* VCVTPH2PS */
 	case 3:
 		return (i->opcode >= 0x08 && i->opcode <= 0x0b) || i->opcode == 0x1d ||
 		       i->opcode == 0x40 || i->opcode == 0x41;
@@ -120,8 +144,15 @@ static uint8_t canonical_imm(const struct insn *i)
 }
 
 enum {
-	KEY_MAP = 8, KEY_PP = 10, KEY_VEX = 12, KEY_L = 13, KEY_W = 14, KEY_MEM = 15,
-	KEY_IMM = 16, KEY_EXT = 24, KEY_VALID = 31,
+	KEY_MAP = 8,
+	KEY_PP = 10,
+	KEY_VEX = 12,
+	KEY_L = 13,
+	KEY_W = 14,
+	KEY_MEM = 15,
+	KEY_IMM = 16,
+	KEY_EXT = 24,
+	KEY_VALID = 31,
 };
 
 static uint32_t key_bit(bool on, unsigned bit)
@@ -232,7 +263,7 @@ static void emit_instruction(struct emitter *e, const struct insn *i)
 	unsigned rm = canon_of(i->vk_rm, CANON_RM);
 
 	emit_prefixes(e, i);
-	e1(e, i->opcode);
+	e1(e, is_movntq(i) ? OPCODE_MOVQ_STORE : i->opcode);
 	if (i->flags & INSN_MEM)
 		e1(e, reg << 3 | BASE_RSI);
 	else
@@ -296,12 +327,12 @@ static void emit_vec(struct emitter *e, const struct insn *i)
 	bool fp = stub_uses_mxcsr(i), mmx = i->vk_reg == VK_MMX || i->vk_rm == VK_MMX;
 	unsigned io = BASE_RCX;
 
-	if (is_pcmpstr(i)) {	/* RAX and RDX are operands, RCX is the result */
+	if (is_pcmpstr(i)) { /* RAX and RDX are operands, RCX is the result */
 		io = BASE_R8;
-		EMIT(e, "\x49\x89\xc8");	/* mov r8, rcx */
+		EMIT(e, "\x49\x89\xc8"); /* mov r8, rcx */
 	}
 	if (fp)
-		EMIT(e, "\x0f\xae\x11");	/* ldmxcsr [rcx] */
+		EMIT(e, "\x0f\xae\x11"); /* ldmxcsr [rcx] */
 	emit_loads(e, i);
 	if (is_pcmpestr(i)) {
 		emit_io(e, false, BASE_RAX, io, IO(rax));
@@ -309,14 +340,14 @@ static void emit_vec(struct emitter *e, const struct insn *i)
 	}
 	emit_instruction(e, i);
 	if (fp)
-		EMIT(e, "\x0f\xae\x19");	/* stmxcsr [rcx] */
+		EMIT(e, "\x0f\xae\x19"); /* stmxcsr [rcx] */
 	if (i->flags & INSN_WR_FLAGS)
 		emit_flags_out(e, io);
 	emit_stores(e, i, io);
 	if (mmx)
-		EMIT(e, "\x0f\x77");		/* emms */
+		EMIT(e, "\x0f\x77"); /* emms */
 	if (i->flags & INSN_VEX_L)
-		EMIT(e, "\xc5\xf8\x77");	/* vzeroupper */
+		EMIT(e, "\xc5\xf8\x77"); /* vzeroupper */
 }
 
 /*
@@ -326,16 +357,16 @@ static void emit_vec(struct emitter *e, const struct insn *i)
  */
 static void emit_x87(struct emitter *e, const struct insn *i)
 {
-	EMIT(e, "\x48\x0f\xae\x0f");		/* fxrstor64 [rdi] */
+	EMIT(e, "\x48\x0f\xae\x0f"); /* fxrstor64 [rdi] */
 	/* FCMOVcc reads, FCOMI writes flags: AL = OF, AH = the others */
-	EMIT(e, "\x8b\x41");			/* mov eax, [rcx + flags] */
+	EMIT(e, "\x8b\x41"); /* mov eax, [rcx + flags] */
 	e1(e, IO(flags));
-	EMIT(e, "\x04\x7f\x9e");		/* add al, 0x7f; sahf */
+	EMIT(e, "\x04\x7f\x9e"); /* add al, 0x7f; sahf */
 	e1(e, i->opcode);
 	e1(e, i->flags & INSN_MEM ? (i->modrm & 0x38U) | BASE_RSI : i->modrm);
 	emit_flags_out(e, BASE_RCX);
-	EMIT(e, "\x48\x0f\xae\x07");		/* fxsave64 [rdi] */
-	EMIT(e, "\xdb\xe3");			/* fninit */
+	EMIT(e, "\x48\x0f\xae\x07"); /* fxsave64 [rdi] */
+	EMIT(e, "\xdb\xe3");	     /* fninit */
 }
 
 unsigned stub_emit(const struct insn *i, uint8_t out[static STUB_MAX_BYTES])

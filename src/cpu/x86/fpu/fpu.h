@@ -13,20 +13,24 @@
 #include "cpu/x86/fpu/stub.h"
 
 enum {
-	MXCSR_VALID = 0xffff,	 /* no MISALIGNSSE: bit 17 is reserved for the guest */
+	MXCSR_VALID = 0xffff, /* no MISALIGNSSE: bit 17 is reserved for the guest */
 	FCW_INIT = 0x37f,
-	FCW_VALID = 0x1f7f,	 /* bit 6 reads as one */
-	FSW_ES = 0x80, FSW_B = 0x8000, FSW_EXC = 0x3f, FSW_TOP = 0x3800, FSW_TOP_SHIFT = 11,
+	FCW_VALID = 0x1f7f, /* bit 6 reads as one */
+	FSW_ES = 0x80,
+	FSW_B = 0x8000,
+	FSW_EXC = 0x3f,
+	FSW_TOP = 0x3800,
+	FSW_TOP_SHIFT = 11,
 	XSTATE_SUPPORTED = XCR0_X87 | XCR0_SSE | XCR0_AVX,
 };
 
 /* --- stubs ------------------------------------------------------------------ */
 
 /* emit.c: pure. */
-uint32_t stub_key(const struct insn *i);	/* equal keys: equal code; never 0 */
+uint32_t stub_key(const struct insn *i); /* equal keys: equal code; never 0 */
 unsigned stub_emit(const struct insn *i, uint8_t out[static STUB_MAX_BYTES]);
 bool stub_uses_mxcsr(const struct insn *i);
-bool stub_uses_xmm0(const struct insn *i);	/* implicitly */
+bool stub_uses_xmm0(const struct insn *i); /* implicitly */
 
 /* stubs.c: the stub of @i, made on first use.  Any thread. */
 stub_fn *stub_find(struct fpu_stubs *s, const struct insn *i);
@@ -57,13 +61,22 @@ static ALWAYS_INLINE void check_vec(struct vcpu *c, const struct insn *i)
 		check_sse(c);
 }
 
+/*
+ * An unmasked exception waits to be raised.  ES says the same, but a restored state may
+ * lie, and the host's unit would find out.
+ */
+static inline bool x87_pending(const struct cpu_fxsave *fx)
+{
+	return fx->fsw & ~fx->fcw & FSW_EXC;
+}
+
 static inline void check_mmx(struct vcpu *c)
 {
 	if (c->s.cr0 & CR0_EM)
 		raise_ud(c);
 	if (c->s.cr0 & CR0_TS)
 		raise_exc(c, EXC_NM);
-	if (c->s.fx.fsw & FSW_ES)
+	if (x87_pending(&c->s.fx))
 		raise_exc(c, EXC_MF);
 }
 
@@ -115,8 +128,8 @@ void lin_copy_out(struct vcpu *c, gva_t lin, const void *buf, unsigned len);
 /* ES and B follow from flags and masks. */
 static inline void fsw_update_es(struct cpu_fxsave *fx)
 {
-	fx->fsw &= (uint16_t)~(FSW_ES | FSW_B);
-	if (fx->fsw & ~fx->fcw & FSW_EXC)
+	fx->fsw &= (uint16_t) ~(FSW_ES | FSW_B);
+	if (x87_pending(fx))
 		fx->fsw |= FSW_ES | FSW_B;
 }
 
@@ -145,8 +158,8 @@ void x87_frstor(struct vcpu *c, const struct insn *i);
 
 /* --- binding ---------------------------------------------------------------------- */
 
-insn_fn *bind_move(const struct insn *i);	/* move.c: NULL: no direct handler */
-insn_fn *bind_vec(const struct insn *i);	/* vec.c */
-insn_fn *bind_xstate(const struct insn *i);	/* xstate.c, fxsave.c */
+insn_fn *bind_move(const struct insn *i);   /* move.c: NULL: no direct handler */
+insn_fn *bind_vec(const struct insn *i);    /* vec.c */
+insn_fn *bind_xstate(const struct insn *i); /* xstate.c, fxsave.c */
 insn_fn op_x87, op_wait, op_emms, op_maskmov, op_gather, op_vzeroupper, op_vzeroall, op_sse4a;
 insn_fn op_fxsave, op_fxrstor, op_ldmxcsr, op_stmxcsr;

@@ -178,8 +178,9 @@ void op_gather(struct vcpu *c, const struct insn *i)
 
 		if (!element_on(mask, n, size))
 			continue;
-		v = lin_load(c, seg_lin(c, i->seg, gather_ea(c, i, n, qword_index), size,
-					ACCESS_READ), size);
+		v = lin_load(c,
+			     seg_lin(c, i->seg, gather_ea(c, i, n, qword_index), size, ACCESS_READ),
+			     size);
 		memcpy(dst->b + n * size, &v, size);
 		memset(mask->b + n * size, 0, size);
 		ext_commit(c);
@@ -191,7 +192,7 @@ void op_gather(struct vcpu *c, const struct insn *i)
 /* --- SSE4A (AMD APM vol. 4): bit fields of the low quadword --------------------------------- */
 
 struct field {
-	unsigned len, pos;	/* len 0 means 64 */
+	unsigned len, pos; /* len 0 means 64 */
 };
 
 static struct field field_of(unsigned len, unsigned pos)
@@ -226,5 +227,5 @@ void op_sse4a(struct vcpu *c, const struct insn *i)
 	else
 		dst = dst >> f.pos & mask;
 	memcpy(c->s.vec[dst_reg].b, &dst, 8);
-	memset(c->s.vec[dst_reg].b + 8, 0, 8);	/* undefined; what processors do */
+	memset(c->s.vec[dst_reg].b + 8, 0, 8); /* undefined; what processors do */
 }

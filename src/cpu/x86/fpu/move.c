@@ -130,7 +130,7 @@ static void store_scalar(struct vcpu *c, const struct insn *i)
 		lin_store(c, insn_lin(c, i, i->msize, ACCESS_WRITE), i->msize, v);
 	else if (i->vk_rm == VK_GPR)
 		c->s.gpr[i->rm] = i->opsize == 8 ? v : (uint32_t)v;
-	else	/* MOVQ xmm, xmm */
+	else /* MOVQ xmm, xmm */
 		set_xmm(c, i->rm, _mm_cvtsi64_si128((long long)v), i->flags & INSN_VEX);
 }
 
@@ -150,35 +150,35 @@ static void pmovmskb(struct vcpu *c, const struct insn *i)
 
 /* --- reg <- reg op r/m, reg <- vvvv op r/m -------------------------------------------- */
 
-#define DEFINE_BINARY(name, op)                                                                    \
-	static void name##_sse(struct vcpu *c, const struct insn *i)                               \
-	{                                                                                          \
-		uint8_t bounce[16];                                                                \
-		uint8_t *d = c->s.vec[i->reg].b;                                                   \
-                                                                                                   \
-		check_sse(c);                                                                      \
-		put(d, op(get(d), get(vec_src(c, i, 16, bounce))));                                \
-	}                                                                                          \
-	static void name##_vex128(struct vcpu *c, const struct insn *i)                            \
-	{                                                                                          \
-		uint8_t bounce[16];                                                                \
-                                                                                                   \
-		check_avx(c);                                                                      \
-		set_xmm(c, i->reg,                                                                 \
-			op(get(c->s.vec[i->vvvv].b), get(vec_src(c, i, 16, bounce))), true);       \
-	}                                                                                          \
-	static void name##_vex256(struct vcpu *c, const struct insn *i)                            \
-	{                                                                                          \
-		const uint8_t *a = c->s.vec[i->vvvv].b, *b;                                        \
-		uint8_t bounce[32];                                                                \
-		__m128i lo, hi;                                                                    \
-                                                                                                   \
-		check_avx(c);                                                                      \
-		b = vec_src(c, i, 32, bounce);                                                     \
-		lo = op(get(a), get(b));                                                           \
-		hi = op(get(a + 16), get(b + 16));                                                 \
-		put(c->s.vec[i->reg].b, lo);                                                       \
-		put(c->s.vec[i->reg].b + 16, hi);                                                  \
+#define DEFINE_BINARY(name, op)                                                                  \
+	static void name##_sse(struct vcpu *c, const struct insn *i)                             \
+	{                                                                                        \
+		uint8_t bounce[16];                                                              \
+		uint8_t *d = c->s.vec[i->reg].b;                                                 \
+                                                                                                 \
+		check_sse(c);                                                                    \
+		put(d, op(get(d), get(vec_src(c, i, 16, bounce))));                              \
+	}                                                                                        \
+	static void name##_vex128(struct vcpu *c, const struct insn *i)                          \
+	{                                                                                        \
+		uint8_t bounce[16];                                                              \
+                                                                                                 \
+		check_avx(c);                                                                    \
+		set_xmm(c, i->reg, op(get(c->s.vec[i->vvvv].b), get(vec_src(c, i, 16, bounce))), \
+			true);                                                                   \
+	}                                                                                        \
+	static void name##_vex256(struct vcpu *c, const struct insn *i)                          \
+	{                                                                                        \
+		const uint8_t *a = c->s.vec[i->vvvv].b, *b;                                      \
+		uint8_t bounce[32];                                                              \
+		__m128i lo, hi;                                                                  \
+                                                                                                 \
+		check_avx(c);                                                                    \
+		b = vec_src(c, i, 32, bounce);                                                   \
+		lo = op(get(a), get(b));                                                         \
+		hi = op(get(a + 16), get(b + 16));                                               \
+		put(c->s.vec[i->reg].b, lo);                                                     \
+		put(c->s.vec[i->reg].b + 16, hi);                                                \
 	}
 
 DEFINE_BINARY(pxor, _mm_xor_si128)
@@ -196,26 +196,35 @@ DEFINE_BINARY(paddq, _mm_add_epi64)
 /* --- binding ------------------------------------------------------------------------------ */
 
 struct move_row {
-	uint8_t opcode, pps;	/* map 1; BIT(pp) of the mandatory prefixes */
+	uint8_t opcode, pps; /* map 1; BIT(pp) of the mandatory prefixes */
 	insn_fn *sse, *vex128, *vex256;
 };
 
 enum { PP_NONE = 1, PP_66 = 2, PP_F3 = 4, PP_F2 = 8 };
 
-#define LOAD(op, pps)		 {op, pps, load_sse, load_vex128, load_vex256}
-#define STORE(op, pps)		 {op, pps, store_sse, store_vex128, store_vex256}
-#define BINARY(op, pps, name)	 {op, pps, name##_sse, name##_vex128, name##_vex256}
+#define LOAD(op, pps)                                       \
+	{                                                   \
+		op, pps, load_sse, load_vex128, load_vex256 \
+	}
+#define STORE(op, pps)                                         \
+	{                                                      \
+		op, pps, store_sse, store_vex128, store_vex256 \
+	}
+#define BINARY(op, pps, name)                                     \
+	{                                                         \
+		op, pps, name##_sse, name##_vex128, name##_vex256 \
+	}
 
 static const struct move_row rows[] = {
-	LOAD(0x10, PP_NONE | PP_66),	/* MOVUPS, MOVUPD */
-	LOAD(0x28, PP_NONE | PP_66),	/* MOVAPS, MOVAPD */
-	LOAD(0x6f, PP_66 | PP_F3),	/* MOVDQA, MOVDQU */
-	LOAD(0xf0, PP_F2),		/* LDDQU */
+	LOAD(0x10, PP_NONE | PP_66), /* MOVUPS, MOVUPD */
+	LOAD(0x28, PP_NONE | PP_66), /* MOVAPS, MOVAPD */
+	LOAD(0x6f, PP_66 | PP_F3),   /* MOVDQA, MOVDQU */
+	LOAD(0xf0, PP_F2),	     /* LDDQU */
 	STORE(0x11, PP_NONE | PP_66),
 	STORE(0x29, PP_NONE | PP_66),
-	STORE(0x2b, PP_NONE | PP_66),	/* MOVNTPS, MOVNTPD: a hint, and weaker order is allowed, */
+	STORE(0x2b, PP_NONE | PP_66), /* MOVNTPS, MOVNTPD: weaker order is allowed, */
 	STORE(0x7f, PP_66 | PP_F3),
-	STORE(0xe7, PP_66),		/* MOVNTDQ: ... not demanded */
+	STORE(0xe7, PP_66), /* MOVNTDQ: ... not demanded */
 	BINARY(0xef, PP_66, pxor),
 	BINARY(0x57, PP_NONE | PP_66, pxor),
 	BINARY(0xeb, PP_66, por),
@@ -238,10 +247,16 @@ static insn_fn *bind_scalar(const struct insn *i)
 	bool mem = i->flags & INSN_MEM;
 
 	switch (i->opcode << 4 | i->pp) {
-	case 0x102: case 0x103: return mem ? load_scalar : NULL;	/* MOVSS, MOVSD */
-	case 0x112: case 0x113: return mem ? store_scalar : NULL;
-	case 0x6e1: case 0x7e2: return load_scalar;			/* MOVD/MOVQ, MOVQ */
-	case 0x7e1: case 0xd61: return store_scalar;
+	case 0x102:
+	case 0x103: return mem ? load_scalar : NULL; /* MOVSS, MOVSD */
+	case 0x112:
+	case 0x113: return mem ? store_scalar : NULL;
+	case 0x6e1:
+	case 0x7e2: return load_scalar; /* MOVD/MOVQ, MOVQ */
+	case 0x7e1:
+	case 0xd61: return store_scalar;
+	case 0x2b2:
+	case 0x2b3: return store_scalar; /* MOVNTSS, MOVNTSD */
 	case 0xd71: return pmovmskb;
 	default: return NULL;
 	}

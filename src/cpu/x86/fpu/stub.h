@@ -5,19 +5,19 @@
 #include "base/cleanup.h"
 
 enum {
-	MXCSR_HOST = 0x1f80,	/* what C code runs under: all masked, round to nearest */
+	MXCSR_HOST = 0x1f80, /* what C code runs under: all masked, round to nearest */
 	MXCSR_FLAGS = 0x003f,
 	MXCSR_MASKS = 0x1f80,
 };
 
 /* What a stub needs besides pointers to its operands.  Offsets are in emitted code. */
 struct stub_io {
-	uint32_t mxcsr;		/* in and out, of stubs that use it */
-	uint32_t flags;		/* out (x87: in too): LAHF in bits 8..15, SETO in bits 0..7 */
-	uint64_t rax, rdx;	/* in: PCMPESTRx */
-	uint64_t rcx;		/* out: PCMPxSTRI */
-	void *xmm0;		/* implicit XMM0 */
-	const void *is4;	/* register in imm8[7:4] */
+	uint32_t mxcsr;	   /* in and out, of stubs that use it */
+	uint32_t flags;	   /* out (x87: in too): LAHF in bits 8..15, SETO in bits 0..7 */
+	uint64_t rax, rdx; /* in: PCMPESTRx */
+	uint64_t rcx;	   /* out: PCMPxSTRI */
+	void *xmm0;	   /* implicit XMM0 */
+	const void *is4;   /* register in imm8[7:4] */
 };
 
 /*
@@ -27,7 +27,7 @@ struct stub_io {
  */
 typedef void stub_fn(void *reg, void *rm, void *vvvv, struct stub_io *io);
 
-enum { STUB_MAX_BYTES = 64 };
+enum { STUB_MAX_BYTES = 64, STUB_SLOTS = 1 << 17 };
 
 /*
  * Call @fn under io->mxcsr.  Returns true when it raised an unmasked exception: then
@@ -35,5 +35,5 @@ enum { STUB_MAX_BYTES = 64 };
  */
 bool stub_call_fp(stub_fn *fn, void *reg, void *rm, void *vvvv, struct stub_io *io);
 
-/* Install the process's SIGFPE handler, once; others' faults go to the one before. */
+/* Install the process's SIGFPE handler unless it is; others' faults go to the one before. */
 void trap_install(void);

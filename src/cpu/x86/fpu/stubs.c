@@ -22,18 +22,17 @@
 #endif
 
 enum {
-	ARENA_SLOTS = 1 << 17,
-	ARENA_BYTES = ARENA_SLOTS * STUB_MAX_BYTES,
+	ARENA_BYTES = STUB_SLOTS * STUB_MAX_BYTES,
 	TABLE_BITS = 18,
 	TABLE_SIZE = 1 << TABLE_BITS,
 	X86_INT3 = 0xcc,
 };
 
-struct fpu_stubs {		/* code and table: atomic reads; @lock for adding */
-	pthread_mutex_t lock;	/* leaf */
-	uint8_t *rw, *rx;	/* the arena's two mappings, ARENA_BYTES each */
-	uint32_t used;		/* slots */
-	uint64_t *table;	/* key in bits 0..31, slot in bits 32..63; 0: free */
+struct fpu_stubs {	      /* code and table: atomic reads; @lock for adding */
+	pthread_mutex_t lock; /* leaf */
+	uint8_t *rw, *rx;     /* the arena's two mappings, ARENA_BYTES each */
+	uint32_t used;	      /* slots */
+	uint64_t *table;      /* key in bits 0..31, slot in bits 32..63; 0: free */
 };
 
 /* --- arena ------------------------------------------------------------------- */
@@ -42,7 +41,7 @@ static int arena_file(void)
 {
 	int fd = memfd_create("caisson-stubs", MFD_CLOEXEC | MFD_EXEC);
 
-	if (fd < 0 && errno == EINVAL)	/* before Linux 6.3 */
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
 		fd = memfd_create("caisson-stubs", MFD_CLOEXEC);
 	return fd;
 }
@@ -84,7 +83,8 @@ static stub_fn *slot_code(const struct fpu_stubs *s, uint64_t word)
 }
 
 /* Insert under the lock; another vCPU may have been first. */
-static __attribute__((noinline)) stub_fn *stub_add(struct fpu_stubs *s, const struct insn *i, uint32_t key)
+static __attribute__((noinline)) stub_fn *stub_add(struct fpu_stubs *s, const struct insn *i,
+						   uint32_t key)
 {
 	uint8_t code[STUB_MAX_BYTES];
 	stub_fn *fn = NULL;
@@ -97,7 +97,7 @@ static __attribute__((noinline)) stub_fn *stub_add(struct fpu_stubs *s, const st
 			break;
 		}
 	}
-	if (!fn && s->used < ARENA_SLOTS) {
+	if (!fn && s->used < STUB_SLOTS) {
 		uint64_t word = (uint64_t)s->used << 32 | key;
 
 		memset(code, X86_INT3, sizeof(code));

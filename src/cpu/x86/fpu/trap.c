@@ -18,21 +18,21 @@
 #include <xmmintrin.h>
 
 struct trap_frame {
-	uintptr_t code;		/* of the running stub */
+	uintptr_t code; /* of the running stub */
 	bool faulted;
-	uint32_t mxcsr;		/* at the fault */
+	uint32_t mxcsr; /* at the fault */
 };
 
-static _Thread_local struct trap_frame *volatile running;	/* NULL: no trapping call */
-static struct sigaction previous;	/* written once, before the handler is installed */
-static pthread_once_t install_once = PTHREAD_ONCE_INIT;
+static _Thread_local struct trap_frame *volatile running; /* NULL: no trapping call */
+static struct sigaction previous; /* written before the handler is installed */
+static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* A RET that the handler may return to, whatever stub was running. */
 static uintptr_t ret_address(uintptr_t code)
 {
 	const uint8_t *p = (const uint8_t *)code + STUB_MAX_BYTES;
 
-	while (*--p != 0xc3)	/* the padding behind the stub's RET is INT3 */
+	while (*--p != 0xc3) /* the padding behind the stub's RET is INT3 */
 		;
 	return (uintptr_t)p;
 }
@@ -54,21 +54,12 @@ static void on_sigfpe(int sig, siginfo_t *info, void *ctx)
 		previous.sa_sigaction(sig, info, ctx);
 	else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN)
 		previous.sa_handler(sig);
-	else	/* runs into it again, and then dies of it */
+	else /* runs into it again, and then dies of it */
 		sigaction(SIGFPE, &previous, NULL);
 }
 
-static void install_handler(void)
-{
-	struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
-
-	sa.sa_sigaction = on_sigfpe;
-	sigemptyset(&sa.sa_mask);
-	sigaction(SIGFPE, NULL, &previous);
-	sigaction(SIGFPE, &sa, NULL);
-}
-
-static __attribute__((noinline)) bool call_trapping(stub_fn *fn, void *reg, void *rm, void *vvvv, struct stub_io *io)
+static __attribute__((noinline)) bool call_trapping(stub_fn *fn, void *reg, void *rm, void *vvvv,
+						    struct stub_io *io)
 {
 	struct trap_frame frame = {.code = (uintptr_t)fn};
 	sigset_t set;
@@ -93,12 +84,22 @@ bool stub_call_fp(stub_fn *fn, void *reg, void *rm, void *vvvv, struct stub_io *
 		fn(reg, rm, vvvv, io);
 	else
 		faulted = call_trapping(fn, reg, rm, vvvv, io);
-	if (unlikely(control != MXCSR_HOST))	/* flags may stay: C code does not look at them */
+	if (unlikely(control != MXCSR_HOST)) /* flags may stay: C code does not look at them */
 		_mm_setcsr(MXCSR_HOST);
 	return faulted;
 }
 
 void trap_install(void)
 {
-	pthread_once(&install_once, install_handler);
+	struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_ONSTACK}, old;
+
+	sa.sa_sigaction = on_sigfpe;
+	sigemptyset(&sa.sa_mask);
+	pthread_mutex_lock(&install_lock);
+	sigaction(SIGFPE, NULL, &old);
+	if (!(old.sa_flags & SA_SIGINFO && old.sa_sigaction == on_sigfpe)) {
+		previous = old;
+		sigaction(SIGFPE, &sa, NULL);
+	}
+	pthread_mutex_unlock(&install_lock);
 }

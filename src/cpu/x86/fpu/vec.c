@@ -70,7 +70,7 @@ static ALWAYS_INLINE stub_fn *find(struct vcpu *c, const struct insn *i)
 {
 	stub_fn *fn = stub_find(c->stubs, i);
 
-	if (unlikely(!fn))	/* the arena holds every key there is */
+	if (unlikely(!fn)) /* the arena holds every key there is */
 		raise_ud(c);
 	return fn;
 }
@@ -108,10 +108,10 @@ static void vec_fp(struct vcpu *c, const struct insn *i)
 
 struct operands {
 	void *reg, *rm;
-	bool store;		/* bounce goes to memory at @lin */
-	bool mmx;		/* an MMX register is used */
+	bool store; /* bounce goes to memory at @lin */
+	bool mmx;   /* an MMX register is used */
 	gva_t lin;
-	uint64_t mm_reg, mm_rm;	/* copies of MMX registers */
+	uint64_t mm_reg, mm_rm; /* copies of MMX registers */
 	struct bounce bounce;
 };
 
@@ -124,9 +124,7 @@ static uint8_t *mmx_reg(struct cpu_fxsave *fx, unsigned n)
 static void *register_ptr(struct vcpu *c, unsigned kind, unsigned n, uint64_t *mm)
 {
 	switch (kind) {
-	case VK_MMX:
-		memcpy(mm, mmx_reg(&c->s.fx, n & 7), 8);
-		return mm;
+	case VK_MMX: memcpy(mm, mmx_reg(&c->s.fx, n & 7), 8); return mm;
 	case VK_GPR: return &c->s.gpr[n];
 	default: return c->s.vec[n & 15].b;
 	}
@@ -171,6 +169,14 @@ static void mmx_commit(struct vcpu *c, const struct insn *i, const struct operan
 	}
 }
 
+/* The unit is switched to MMX even when the instruction then faults (AMD). */
+static NORETURN void simd_fault(struct vcpu *c, const struct operands *o, uint32_t mxcsr)
+{
+	if (o->mmx)
+		mmx_enter(&c->s.fx);
+	raise_simd(c, mxcsr);
+}
+
 static void set_flags(struct vcpu *c, uint32_t flags)
 {
 	uint64_t low = flags >> 8 & (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF);
@@ -198,12 +204,20 @@ static bool is_pcmpstri(const struct insn *i)
 
 static void check_any(struct vcpu *c, const struct insn *i, const struct operands *o)
 {
-	if (i->vk_reg == VK_XMM || i->vk_rm == VK_XMM || i->vk_reg == VK_YMM || i->vk_rm == VK_YMM)
-		check_vec(c, i);
-	else if (!o->mmx)
+	bool xmm = i->vk_reg == VK_XMM || i->vk_rm == VK_XMM || i->vk_rm == VK_YMM;
+
+	if (xmm || !o->mmx) /* the MMX forms of SSE need no OSFXSR */
 		check_vec(c, i);
 	if (o->mmx)
 		check_mmx(c);
+}
+
+/* CVTPI2PS from memory uses no MMX register, yet Intel's switch the unit (SDM vol. 2). */
+static bool uses_mmx(const struct vcpu *c, const struct insn *i)
+{
+	if (i->vk_reg == VK_MMX || (i->vk_rm == VK_MMX && !(i->flags & INSN_MEM)))
+		return true;
+	return i->vk_rm == VK_MMX && i->pp == 0 && !c->model->amd;
 }
 
 static void vec_any(struct vcpu *c, const struct insn *i)
@@ -213,7 +227,7 @@ static void vec_any(struct vcpu *c, const struct insn *i)
 	stub_fn *fn;
 
 	o.store = false;
-	o.mmx = i->vk_reg == VK_MMX || (i->vk_rm == VK_MMX && !(i->flags & INSN_MEM));
+	o.mmx = uses_mmx(c, i);
 	check_any(c, i, &o);
 	bind_operands(c, i, &o);
 	bind_implicit(c, i, &io);
@@ -221,8 +235,8 @@ static void vec_any(struct vcpu *c, const struct insn *i)
 	if (!stub_uses_mxcsr(i))
 		fn(o.reg, o.rm, c->s.vec[i->vvvv & 15].b, &io);
 	else if (stub_call_fp(fn, o.reg, o.rm, c->s.vec[i->vvvv & 15].b, &io))
-		raise_simd(c, io.mxcsr);
-	if (o.store)	/* may fault: nothing else is committed yet */
+		simd_fault(c, &o, io.mxcsr);
+	if (o.store) /* may fault: nothing else is committed yet */
 		lin_store_slow(c, o.lin, o.bounce.b, i->msize);
 	c->s.fx.mxcsr = (c->s.fx.mxcsr & ~(uint32_t)MXCSR_VALID) | io.mxcsr;
 	if (o.mmx)

@@ -49,7 +49,7 @@ void mmx_enter(struct cpu_fxsave *fx)
 /* Raise a pending exception.  Returns whether one is pending but ignored. */
 static bool x87_wait(struct vcpu *c)
 {
-	if (likely(!(c->s.fx.fsw & FSW_ES)))
+	if (likely(!x87_pending(&c->s.fx)))
 		return false;
 	if (c->s.cr0 & CR0_NE)
 		raise_exc(c, EXC_MF);
@@ -69,24 +69,6 @@ void op_emms(struct vcpu *c, const struct insn *i)
 	if (x87_top(&c->s.fx))
 		x87_set_top(&c->s.fx, 0);
 	c->s.fx.ftw = 0;
-}
-
-/* The holes of the register forms' opcode map; bit: ModRM.reg * 8 + ModRM.rm. */
-static bool is_hole(uint8_t opcode, uint8_t modrm)
-{
-	static const uint64_t holes[8] = {
-		[1] = 0xfeULL << 16 | 0xccULL << 32 | 0x80ULL << 40,
-		[2] = 0xffULL << 32 | 0xfdULL << 40 | 0xffULL << 48 | 0xffULL << 56,
-		[3] = 0xe0ULL << 32 | 0xffULL << 56,
-		[5] = 0xffULL << 48 | 0xffULL << 56,
-		[6] = 0xfdULL << 24,
-		[7] = 0xfeULL << 32 | 0xffULL << 56,
-	};
-	static const uint8_t mem_holes[8] = {[1] = 1 << 1, [3] = 1 << 4 | 1 << 6, [5] = 1 << 5};
-
-	if (modrm >= 0xc0)
-		return holes[opcode & 7] >> (modrm & 0x3f) & 1;
-	return mem_holes[opcode & 7] >> (modrm >> 3 & 7) & 1;
 }
 
 /* --- control instructions, which never reach the host's unit -------------------------- */
@@ -121,7 +103,9 @@ static bool control_nowait(struct vcpu *c, const struct insn *i)
 		}
 	}
 	switch (i->opcode << 8 | i->modrm) {
-	case 0xdbe0: case 0xdbe1: case 0xdbe4: return true;	/* FNENI, FNDISI, FNSETPM: 8087, 287 */
+	case 0xdbe0:
+	case 0xdbe1:
+	case 0xdbe4: return true; /* FNENI, FNDISI, FNSETPM: 8087, 287 */
 	case 0xdbe2: fnclex(c); return true;
 	case 0xdbe3: x87_init(&c->s.fx); return true;
 	case 0xdfe0: gpr_set(c, REG_RAX, 2, c->s.fx.fsw); return true;
@@ -197,7 +181,7 @@ static void run_load(struct vcpu *c, const struct insn *i, struct x87_run *r)
 	r->image.mxcsr = MXCSR_HOST;
 	if (r->ignored) {
 		r->image.fcw |= FSW_EXC;
-		r->image.fsw &= (uint16_t)~(FSW_ES | FSW_B);
+		r->image.fsw &= (uint16_t) ~(FSW_ES | FSW_B);
 	}
 	r->io.flags = (uint32_t)(c->s.rflags & 0xff) << 8 | (c->s.rflags & FL_OF ? 1 : 0);
 	r->mem_out = i->flags & INSN_MEM && i->flags & INSN_MEM_W;
@@ -214,13 +198,21 @@ static bool result_stored(const struct x87_run *r)
 	return !(r->image.fsw & ~r->image.fcw & (FSW_EXC & ~0x20));
 }
 
+/* Offsets, in real mode linear addresses: there the environment has room for them. */
+static void set_pointers(struct vcpu *c, const struct insn *i)
+{
+	bool real = !(c->s.cr0 & CR0_PE) || c->s.rflags & FL_VM;
+
+	c->s.fx.fip = c->insn_rip + (real ? c->s.seg[SEG_CS].base : 0);
+	if (i->flags & INSN_MEM)
+		c->s.fx.fdp = insn_ea(c, i) + (real ? c->s.seg[i->seg].base : 0);
+}
+
 static void run_commit(struct vcpu *c, const struct insn *i, const struct x87_run *r)
 {
 	struct cpu_fxsave *fx = &c->s.fx;
 
-	if (i->flags & INSN_MEM)
-		fx->fdp = insn_ea(c, i);
-	fx->fip = c->insn_rip;
+	set_pointers(c, i);
 	fx->fop = (uint16_t)((i->opcode & 7) << 8 | i->modrm);
 	fx->fsw = r->image.fsw;
 	fx->ftw = r->image.ftw;
@@ -229,8 +221,8 @@ static void run_commit(struct vcpu *c, const struct insn *i, const struct x87_ru
 		fsw_update_es(fx);
 	if (writes_flags(i)) {
 		c->s.rflags &= ~(uint64_t)FL_STATUS;
-		c->s.rflags |= (r->io.flags >> 8 & (FL_STATUS & 0xff)) |
-			       (r->io.flags & 1 ? FL_OF : 0);
+		c->s.rflags |=
+			(r->io.flags >> 8 & (FL_STATUS & 0xff)) | (r->io.flags & 1 ? FL_OF : 0);
 	}
 }
 
@@ -253,8 +245,6 @@ void op_x87(struct vcpu *c, const struct insn *i)
 {
 	bool ignored;
 
-	if (is_hole(i->opcode, i->modrm))
-		raise_ud(c);
 	if (unlikely(c->s.cr0 & (CR0_EM | CR0_TS)))
 		raise_exc(c, EXC_NM);
 	if (control_nowait(c, i))

@@ -13,7 +13,7 @@ enum { ENV_FIELDS = 7, ST_BYTES = 80, FRAME_MAX = ENV_FIELDS * 4 + ST_BYTES };
 enum { TAG_VALID, TAG_ZERO, TAG_SPECIAL, TAG_EMPTY };
 
 struct env {			/* fields as they lie in memory, in either width */
-	uint32_t f[ENV_FIELDS];	/* FCW, FSW, FTW, IP, CS + opcode, DP, DS */
+	uint32_t f[ENV_FIELDS]; /* FCW, FSW, FTW, IP, CS + opcode, DP, DS */
 };
 
 static bool real_layout(const struct vcpu *c)

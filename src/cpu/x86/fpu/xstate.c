@@ -13,8 +13,15 @@
 #include "cpu/x86/fpu/xstate.h"
 
 enum {
-	XS_HEADER = 512, XS_HEADER_BYTES = 64, XS_AVX = 576, XS_AVX_BYTES = 256,
-	XS_X87_BYTES = 24, XS_MXCSR = 24, XS_ST = 32, XS_ST_BYTES = 128, XS_XMM = 160,
+	XS_HEADER = 512,
+	XS_HEADER_BYTES = 64,
+	XS_AVX = 576,
+	XS_AVX_BYTES = 256,
+	XS_X87_BYTES = 24,
+	XS_MXCSR = 24,
+	XS_ST = 32,
+	XS_ST_BYTES = 128,
+	XS_XMM = 160,
 };
 #define XCOMP_COMPACT BIT(63)
 
@@ -24,7 +31,7 @@ struct xs_header {
 
 struct xs_op {
 	gva_t lin;
-	uint64_t rfbm;		/* requested-feature bitmap */
+	uint64_t rfbm; /* requested-feature bitmap */
 	bool wide, supervisor;
 };
 
@@ -86,7 +93,8 @@ static struct xs_op xs_begin(struct vcpu *c, const struct insn *i, unsigned acce
 
 /* --- saving ------------------------------------------------------------------------------- */
 
-static void put_part(struct vcpu *c, const struct xs_op *op, unsigned off, const void *p, unsigned n)
+static void put_part(struct vcpu *c, const struct xs_op *op, unsigned off, const void *p,
+		     unsigned n)
 {
 	lin_copy_out(c, (op->lin + off) & c->addr_mask, p, n);
 }
@@ -143,7 +151,7 @@ static void op_xsavec(struct vcpu *c, const struct insn *i)
 	struct xs_op op = xs_begin(c, i, ACCESS_WRITE);
 	uint64_t header[2], use = in_use(c);
 
-	if (c->s.fx.mxcsr != MXCSR_HOST)	/* the initial value, as it happens */
+	if (c->s.fx.mxcsr != MXCSR_HOST) /* the initial value, as it happens */
 		use |= XCR0_SSE;
 	header[0] = op.rfbm & use;
 	header[1] = op.rfbm | XCOMP_COMPACT;
@@ -151,7 +159,8 @@ static void op_xsavec(struct vcpu *c, const struct insn *i)
 	put_part(c, &op, XS_HEADER, header, sizeof(header));
 }
 
-/* --- restoring --------------------------------------------------------------------------------- */
+/* --- restoring ---------------------------------------------------------------------------------
+ */
 
 static void get_part(struct vcpu *c, const struct xs_op *op, unsigned off, void *p, unsigned n)
 {
@@ -167,7 +176,7 @@ static bool header_valid(const struct vcpu *c, const struct xs_op *op, const str
 {
 	uint64_t reserved = 0;
 
-	if (!(h->xcomp_bv & XCOMP_COMPACT))	/* bytes 8..23 are 0; the others are software's */
+	if (!(h->xcomp_bv & XCOMP_COMPACT)) /* bytes 8..23 are 0; the others are software's */
 		return !op->supervisor && !(h->xstate_bv & ~c->s.xcr0) && !h->xcomp_bv &&
 		       !h->reserved[0];
 	for (unsigned n = 0; n < ARRAY_SIZE(h->reserved); n++)
@@ -179,7 +188,7 @@ static bool header_valid(const struct vcpu *c, const struct xs_op *op, const str
 struct xs_image {
 	struct cpu_fxsave legacy;
 	uint8_t upper[16][16];
-	uint64_t load, init;	/* components */
+	uint64_t load, init; /* components */
 	bool load_mxcsr, init_mxcsr;
 };
 
@@ -245,7 +254,8 @@ static void op_xrstor(struct vcpu *c, const struct insn *i)
 	load_image(c, &op, &im);
 }
 
-/* --- XCR0 ------------------------------------------------------------------------------------------ */
+/* --- XCR0
+ * ------------------------------------------------------------------------------------------ */
 
 static void op_xgetbv(struct vcpu *c, const struct insn *i)
 {
