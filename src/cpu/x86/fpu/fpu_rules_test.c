@@ -290,6 +290,48 @@ static void an_unmasked_simd_exception_is_xm_or_ud_and_leaves_the_destination(vo
 	fpu_fix_free(f);
 }
 
+/* --- environments ------------------------------------------------------------------ */
+
+static void the_environment_has_four_layouts(void **state)
+{
+	static const uint32_t want32[2][4] = {
+		/* IP, CS and opcode, DP, DS */
+		{0xabcd1234, 0x04c10000, 0x56789abc, 0xffff0000}, /* protected */
+		{0xffff1234, 0x0abcd4c1, 0xffff9abc, 0x05678000}, /* real */
+	};
+	static const uint16_t want16[2][4] = {
+		{0x1234, 0, 0x9abc, 0},
+		{0x1234, 0xd4c1, 0x9abc, 0x8000},
+	};
+	struct fpu_fix *f = fpu_fix_new();
+	struct vcpu *c = f->c;
+
+	for (unsigned real = 0; real < 2; real++) {
+		fpu_fix_reset(f);
+		c->s.gpr[REG_RBX] = (uintptr_t)f->data;
+		c->s.cr0 ^= real;
+		c->s.fx.fip = 0xabcd1234;
+		c->s.fx.fdp = 0x56789abc;
+		c->s.fx.fop = 0x4c1;
+		c->s.fx.ftw = 0x81;
+		memset(c->s.fx.st[7], 0x80, 10);
+		assert_int_equal(run(f, INSN("\xd9\x33")), NO_FAULT); /* fnstenv [rbx] */
+		assert_memory_equal(f->data + 12, want32[real], 16);
+		assert_int_equal(*(uint32_t *)(f->data + 8), 0xffff3ffd); /* R7 valid, R0 zero */
+		assert_int_equal(c->s.fx.fcw & 0x3f, 0x3f);
+		assert_int_equal(run(f, INSN("\x66\xd9\x33")), NO_FAULT);
+		assert_memory_equal(f->data + 6, want16[real], 8);
+		assert_int_equal(run(f, INSN("\xd9\x33")), NO_FAULT);
+		x87_init(&c->s.fx);
+		assert_int_equal(run(f, INSN("\xd9\x23")), NO_FAULT); /* fldenv [rbx] */
+		assert_int_equal(c->s.fx.fip, 0xabcd1234);
+		assert_int_equal(c->s.fx.fdp, 0x56789abc);
+		assert_int_equal(c->s.fx.fop, 0x4c1);
+		assert_int_equal(c->s.fx.ftw, 0x81);
+	}
+	fpu_fix_free(f);
+}
+
 /* --- faults part-way -------------------------------------------------------------------------- */
 
 static void a_gather_that_faults_keeps_the_elements_before(void **state)
@@ -377,6 +419,7 @@ int main(void)
 		cmocka_unit_test(
 			an_unmasked_x87_exception_is_raised_by_the_next_waiting_instruction),
 		cmocka_unit_test(an_unmasked_simd_exception_is_xm_or_ud_and_leaves_the_destination),
+		cmocka_unit_test(the_environment_has_four_layouts),
 		cmocka_unit_test(a_gather_that_faults_keeps_the_elements_before),
 		cmocka_unit_test(
 			masked_stores_fault_for_selected_elements_only_and_then_write_nothing),
