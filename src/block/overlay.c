@@ -127,7 +127,8 @@ static void write_data(struct overlay *o, const struct block_req *req)
 	uint64_t pos = req->offset;
 
 	for (unsigned i = 0; i < req->niov; i++) {
-		memcpy(o->data + pos, req->iov[i].iov_base, req->iov[i].iov_len);
+		if (req->iov[i].iov_len)
+			memcpy(o->data + pos, req->iov[i].iov_base, req->iov[i].iov_len);
 		pos += req->iov[i].iov_len;
 	}
 	set_present(o, req->offset, req->bytes);

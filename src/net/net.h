@@ -43,7 +43,7 @@ struct net_ops {
 		     const struct iovec *iov, unsigned niov, size_t len);
 	void (*rx_ready)(struct net *n, unsigned queue);
 	/* The driver chose NET_* offloads for what it receives. */
-	int (*set_offloads)(struct net *n, unsigned offloads);
+	int (*set_offloads)(struct net *n, unsigned offloads);	/* 0 or -errno; may be NULL */
 	void (*pause)(struct net *n);		/* deliver nothing until resume; may be NULL */
 	void (*resume)(struct net *n);
 	void (*free)(struct net *n);
@@ -52,7 +52,8 @@ struct net_ops {
 struct net {
 	const struct net_ops *ops;
 	struct loop *loop;
-	struct net_client *client;	/* NULL: frames are dropped */
+	struct net_client *client;	/* NULL: frames are dropped.  Set on the loop's thread, or
+					 * before anything can come in */
 	unsigned features, nqueues;
 	unsigned mtu;
 };

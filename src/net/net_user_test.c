@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net_user_test.c - the user-mode NAT, driven by handmade frames of a guest. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "net/net.h"
+
+/* --- frames ------------------------------------------------------------------------- */
+
+enum { GUEST = 0x0a00020f, HOST = 0x0a000202, DNS = 0x0a000203, ANY = 0 };
+enum { MAX_FRAMES = 64, FRAME = 2048 };
+enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PSH = 8, TCP_ACK = 16 };
+
+struct eth {
+	uint8_t to[6], from[6];
+	uint16_t type;
+} __attribute__((packed));
+
+struct arp {
+	uint16_t htype, ptype;
+	uint8_t hlen, plen;
+	uint16_t op;
+	uint8_t sha[6];
+	uint32_t spa;
+	uint8_t tha[6];
+	uint32_t tpa;
+} __attribute__((packed));
+
+struct ip4 {
+	uint8_t ver, tos;
+	uint16_t len, id, frag;
+	uint8_t ttl, proto;
+	uint16_t sum;
+	uint32_t from, to;
+} __attribute__((packed));
+
+struct udp {
+	uint16_t from, to, len, sum;
+} __attribute__((packed));
+
+struct tcp {
+	uint16_t from, to;
+	uint32_t seq, ack;
+	uint8_t off, flags;
+	uint16_t window, sum, urgent;
+} __attribute__((packed));
+
+static const uint8_t guest_mac[6] = {0x52, 0x54, 0, 1, 2, 3};
+static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
+struct guest {
+	struct net_client client;
+	struct loop *loop;
+	struct net *net;
+	bool full; /* take nothing */
+	uint8_t frame[MAX_FRAMES][FRAME];
+	size_t len[MAX_FRAMES];
+	unsigned n;
+	uint8_t host_mac[6];
+};
+
+static bool receive(struct net_client *c, unsigned queue, const struct net_hdr *hdr,
+		    const struct iovec *iov, unsigned niov, size_t len)
+{
+	struct guest *g = container_of(c, struct guest, client);
+	size_t at = 0;
+
+	assert_int_equal(queue, 0);
+	assert_int_equal(hdr->flags, 0);
+	if (g->full)
+		return false;
+	assert_true(len <= FRAME);
+	for (unsigned i = 0; i < niov; at += iov[i++].iov_len)
+		memcpy(g->frame[g->n % MAX_FRAMES] + at, iov[i].iov_base, iov[i].iov_len);
+	assert_int_equal(at, len);
+	g->len[g->n++ % MAX_FRAMES] = len;
+	return true;
+}
+
+static void send_frame(struct guest *g, const void *data, size_t len)
+{
+	struct net_hdr hdr = {0};
+	size_t cut = len / 3;
+	struct iovec iov[3] = {{(void *)data, cut}, {NULL, 0}, {(uint8_t *)data + cut, len - cut}};
+
+	assert_true(g->net->ops->send(g->net, 0, &hdr, iov, 3, len));
+}
+
+static uint32_t sum16(const void *data, size_t len, uint32_t sum)
+{
+	const uint8_t *p = data;
+
+	for (size_t i = 0; i + 1 < len; i += 2)
+		sum += (uint32_t)(p[i] << 8 | p[i + 1]);
+	if (len & 1)
+		sum += (uint32_t)(p[len - 1] << 8);
+	return sum;
+}
+
+static uint16_t fold(uint32_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return htons((uint16_t)~sum);
+}
+
+/* Ethernet and IPv4 around @payload, with both checksums (@sum_at into the payload). */
+static void send_ip(struct guest *g, uint32_t from, uint32_t to, uint8_t proto, void *payload,
+		    size_t len, size_t sum_at)
+{
+	uint8_t buf[FRAME];
+	struct eth *e = (struct eth *)buf;
+	struct ip4 *ip = (struct ip4 *)(e + 1);
+	uint16_t sum;
+
+	memcpy(e->to, to == 0xffffffff ? broadcast : g->host_mac, 6);
+	memcpy(e->from, guest_mac, 6);
+	e->type = htons(0x0800);
+	*ip = (struct ip4){.ver = 0x45,
+			   .len = htons((uint16_t)(sizeof(*ip) + len)),
+			   .ttl = 64,
+			   .proto = proto,
+			   .from = htonl(from),
+			   .to = htonl(to)};
+	ip->sum = fold(sum16(ip, sizeof(*ip), 0));
+	memset((uint8_t *)payload + sum_at, 0, 2);
+	sum = fold(sum16(payload, len, sum16(&ip->from, 8, proto + (uint32_t)len)));
+	memcpy((uint8_t *)payload + sum_at, &sum, 2);
+	memcpy(ip + 1, payload, len);
+	send_frame(g, buf, sizeof(*e) + sizeof(*ip) + len);
+}
+
+static void send_tcp(struct guest *g, uint16_t from, uint16_t to, uint32_t seq, uint32_t ack,
+		     uint8_t flags, const char *data)
+{
+	uint8_t buf[1500];
+	struct tcp *t = (struct tcp *)buf;
+
+	*t = (struct tcp){.from = htons(from),
+			  .to = htons(to),
+			  .seq = htonl(seq),
+			  .ack = htonl(ack),
+			  .off = 5 << 4,
+			  .flags = flags,
+			  .window = htons(8192)};
+	memcpy(t + 1, data, strlen(data));
+	send_ip(g, GUEST, HOST, 6, buf, sizeof(*t) + strlen(data), offsetof(struct tcp, sum));
+}
+
+static void send_udp(struct guest *g, uint32_t from_ip, uint32_t to_ip, uint16_t from, uint16_t to,
+		     const void *data, size_t len)
+{
+	uint8_t buf[1500];
+	struct udp *u = (struct udp *)buf;
+
+	*u = (struct udp){htons(from), htons(to), htons((uint16_t)(sizeof(*u) + len)), 0};
+	memcpy(u + 1, data, len);
+	send_ip(g, from_ip, to_ip, 17, buf, sizeof(*u) + len, offsetof(struct udp, sum));
+}
+
+/* Serve the loop until a frame came in that @want accepts, and return it. */
+static const uint8_t *await(struct guest *g, bool (*want)(const uint8_t *frame, size_t len))
+{
+	unsigned seen = 0;
+
+	for (unsigned rounds = 0; rounds < 2000; rounds++) {
+		for (; seen < g->n; seen++)
+			if (want(g->frame[seen % MAX_FRAMES], g->len[seen % MAX_FRAMES]))
+				return g->frame[seen % MAX_FRAMES];
+		assert_int_equal(loop_run_once(g->loop, 10), 0);
+	}
+	fail_msg("no such frame among %u", g->n);
+	return NULL;
+}
+
+static const struct ip4 *ip_of(const uint8_t *frame)
+{
+	return (const struct ip4 *)(frame + sizeof(struct eth));
+}
+
+static const struct tcp *tcp_of(const uint8_t *frame)
+{
+	return (const struct tcp *)(ip_of(frame) + 1);
+}
+
+static const char *tcp_data(const uint8_t *frame, size_t *len)
+{
+	const struct tcp *t = tcp_of(frame);
+
+	*len = ntohs(ip_of(frame)->len) - sizeof(struct ip4) - (size_t)(t->off >> 4) * 4;
+	return (const char *)t + (t->off >> 4) * 4;
+}
+
+static bool is_ip(const uint8_t *f, size_t len, uint8_t proto)
+{
+	return len > 34 && ((const struct eth *)f)->type == htons(0x0800) &&
+	       ip_of(f)->proto == proto;
+}
+
+static bool is_arp_reply(const uint8_t *f, size_t len)
+{
+	return len >= 42 && ((const struct eth *)f)->type == htons(0x0806) &&
+	       ((const struct arp *)(f + 14))->op == htons(2);
+}
+
+static bool is_arp_request(const uint8_t *f, size_t len)
+{
+	return len >= 42 && ((const struct eth *)f)->type == htons(0x0806) &&
+	       ((const struct arp *)(f + 14))->op == htons(1);
+}
+
+static bool is_udp(const uint8_t *f, size_t len)
+{
+	return is_ip(f, len, 17);
+}
+
+static bool is_syn(const uint8_t *f, size_t len)
+{
+	return is_ip(f, len, 6) && tcp_of(f)->flags == TCP_SYN;
+}
+
+static bool is_syn_ack(const uint8_t *f, size_t len)
+{
+	return is_ip(f, len, 6) && tcp_of(f)->flags == (TCP_SYN | TCP_ACK);
+}
+
+static bool is_reset(const uint8_t *f, size_t len)
+{
+	return is_ip(f, len, 6) && tcp_of(f)->flags & TCP_RST;
+}
+
+static bool is_tcp_data(const uint8_t *f, size_t len)
+{
+	size_t n;
+
+	if (!is_ip(f, len, 6))
+		return false;
+	tcp_data(f, &n);
+	return n > 0;
+}
+
+/* --- fixture -------------------------------------------------------------------------- */
+
+static void start(struct guest *g, const char *const *forwards, unsigned n)
+{
+	struct errbuf err = {0};
+
+	if (net_user_new(g->loop, forwards, n, &g->net, &err))
+		fail_msg("%s", err.msg);
+	g->net->client = &g->client;
+}
+
+static int setup(void **state)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+
+	signal(SIGPIPE, SIG_IGN);
+	g->client.receive = receive;
+	memcpy(g->host_mac, (uint8_t[]){0x52, 0x55, 10, 0, 2, 2}, 6);
+	if (loop_new(&g->loop))
+		return -1;
+	*state = g;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct guest *g = *state;
+
+	net_free(g->net);
+	loop_free(g->loop);
+	free(g);
+	return 0;
+}
+
+static void send_arp(struct guest *g, uint16_t op, uint32_t target)
+{
+	uint8_t buf[42];
+	struct eth *e = (struct eth *)buf;
+	struct arp *a = (struct arp *)(e + 1);
+
+	memcpy(e->to, broadcast, 6);
+	memcpy(e->from, guest_mac, 6);
+	e->type = htons(0x0806);
+	*a = (struct arp){htons(1), htons(0x0800), 6, 4, htons(op), {0}, htonl(GUEST),
+			  {0},	    htonl(target)};
+	memcpy(a->sha, guest_mac, 6);
+	send_frame(g, buf, sizeof(buf));
+}
+
+/* Make libslirp know the guest's address, as any guest does before it talks. */
+static void introduce(struct guest *g)
+{
+	const uint8_t *f;
+
+	send_arp(g, 1, HOST);
+	f = await(g, is_arp_reply);
+	memcpy(g->host_mac, ((const struct arp *)(f + 14))->sha, 6);
+	g->n = 0;
+}
+
+static int listen_on_loopback(int type, uint16_t *port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_return_code(bind(fd, (struct sockaddr *)&a, sizeof(a)), errno);
+	if (type == SOCK_STREAM)
+		assert_return_code(listen(fd, 4), errno);
+	assert_return_code(getsockname(fd, (struct sockaddr *)&a, &len), errno);
+	*port = ntohs(a.sin_port);
+	return fd;
+}
+
+static int connect_to_loopback(uint16_t port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				.sin_port = htons(port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_return_code(connect(fd, (struct sockaddr *)&a, sizeof(a)), errno);
+	return fd;
+}
+
+/* A port nobody listens on now. */
+static uint16_t free_port(int type)
+{
+	uint16_t port;
+
+	close(listen_on_loopback(type, &port));
+	return port;
+}
+
+/* Serve the loop until @fd has @len bytes. */
+static void await_bytes(struct guest *g, int fd, char *buf, size_t len)
+{
+	size_t at = 0;
+
+	for (unsigned i = 0; i < 2000 && at < len; i++) {
+		ssize_t n = recv(fd, buf + at, len - at, MSG_DONTWAIT);
+
+		if (n > 0)
+			at += (size_t)n;
+		else
+			assert_int_equal(loop_run_once(g->loop, 10), 0);
+	}
+	assert_int_equal(at, len);
+}
+
+/* --- tests ----------------------------------------------------------------------------- */
+
+static void the_gateway_answers_arp(void **state)
+{
+	struct guest *g = *state;
+	const struct arp *a;
+
+	start(g, NULL, 0);
+	send_arp(g, 1, HOST);
+	a = (const struct arp *)(await(g, is_arp_reply) + 14);
+	assert_int_equal(ntohl(a->spa), HOST);
+	assert_int_equal(ntohl(a->tpa), GUEST);
+	assert_memory_equal(a->tha, guest_mac, 6);
+}
+
+static size_t dhcp_message(uint8_t *m, uint8_t kind, uint32_t wanted)
+{
+	static const uint8_t head[] = {1, 1, 6, 0, 0x12, 0x34, 0x56, 0x78};
+	uint8_t *o = m + 240;
+
+	memset(m, 0, 300);
+	memcpy(m, head, sizeof(head));
+	memcpy(m + 28, guest_mac, 6);
+	memcpy(m + 236, (uint8_t[]){0x63, 0x82, 0x53, 0x63}, 4);
+	*o++ = 53;
+	*o++ = 1;
+	*o++ = kind;
+	if (wanted) {
+		uint32_t be = htonl(wanted);
+
+		*o++ = 50;
+		*o++ = 4;
+		memcpy(o, &be, 4);
+		o += 4;
+	}
+	*o = 255;
+	return 300;
+}
+
+/* Value of DHCP option @code in the latest answer, as a big-endian number. */
+static uint32_t dhcp_option(const uint8_t *frame, uint8_t code)
+{
+	const uint8_t *m = frame + 14 + 20 + 8, *o = m + 240;
+
+	while (*o != 255 && o < m + 540) {
+		if (*o == code && o[1] == 1)
+			return o[2];
+		if (*o == code)
+			return (uint32_t)o[2] << 24 | (uint32_t)o[3] << 16 | (uint32_t)o[4] << 8 |
+			       o[5];
+		o += *o ? 2 + o[1] : 1;
+	}
+	return 0;
+}
+
+static void dhcp_gives_out_the_address_the_gateway_and_the_name_server(void **state)
+{
+	struct guest *g = *state;
+	uint8_t m[300];
+	const uint8_t *f;
+	uint32_t yiaddr;
+
+	start(g, NULL, 0);
+	send_udp(g, ANY, 0xffffffff, 68, 67, m, dhcp_message(m, 1, 0));
+	f = await(g, is_udp);
+	memcpy(&yiaddr, f + 14 + 20 + 8 + 16, 4);
+	assert_int_equal(ntohl(yiaddr), GUEST);
+	assert_int_equal(dhcp_option(f, 53), 2); /* offer */
+	g->n = 0;
+	send_udp(g, ANY, 0xffffffff, 68, 67, m, dhcp_message(m, 3, GUEST));
+	f = await(g, is_udp);
+	assert_int_equal(dhcp_option(f, 53), 5); /* ack */
+	assert_int_equal(dhcp_option(f, 1), 0xffffff00);
+	assert_int_equal(dhcp_option(f, 3), HOST);
+	assert_int_equal(dhcp_option(f, 6), DNS);
+}
+
+static void the_guest_connects_to_a_server_on_the_host(void **state)
+{
+	struct guest *g = *state;
+	uint16_t port;
+	AUTO_FD int server = listen_on_loopback(SOCK_STREAM, &port);
+	const uint8_t *f;
+	uint32_t ack;
+	char buf[16];
+	size_t n;
+
+	start(g, NULL, 0);
+	introduce(g);
+	send_tcp(g, 40000, port, 1000, 0, TCP_SYN, "");
+	f = await(g, is_syn_ack);
+	assert_int_equal(ntohl(tcp_of(f)->ack), 1001);
+	ack = ntohl(tcp_of(f)->seq) + 1;
+	AUTO_FD int conn = accept(server, NULL, NULL);
+	assert_true(conn >= 0);
+	send_tcp(g, 40000, port, 1001, ack, TCP_ACK | TCP_PSH, "hello");
+	await_bytes(g, conn, buf, 5);
+	assert_memory_equal(buf, "hello", 5);
+	assert_int_equal(write(conn, "and you", 7), 7);
+	f = await(g, is_tcp_data);
+	assert_memory_equal(tcp_data(f, &n), "and you", 7);
+	send_tcp(g, 40000, port, 1006, ack + 7, TCP_ACK | TCP_FIN, "");
+	for (unsigned i = 0; i < 2000 && recv(conn, buf, 1, MSG_DONTWAIT) != 0; i++)
+		loop_run_once(g->loop, 10);
+	assert_int_equal(recv(conn, buf, 1, MSG_DONTWAIT), 0);
+}
+
+static void a_refused_connection_is_reset(void **state)
+{
+	struct guest *g = *state;
+	uint16_t port = free_port(SOCK_STREAM);
+
+	start(g, NULL, 0);
+	introduce(g);
+	send_tcp(g, 40001, port, 1000, 0, TCP_SYN, "");
+	await(g, is_reset);
+}
+
+static void udp_goes_to_a_server_on_the_host_and_back(void **state)
+{
+	struct guest *g = *state;
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
+	uint16_t port;
+	AUTO_FD int server = listen_on_loopback(SOCK_DGRAM, &port);
+	char buf[16];
+	const uint8_t *f;
+
+	start(g, NULL, 0);
+	introduce(g);
+	send_udp(g, GUEST, HOST, 5000, port, "ping", 4);
+	assert_int_equal(recvfrom(server, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len), 4);
+	assert_int_equal(sendto(server, "pong", 4, 0, (struct sockaddr *)&from, len), 4);
+	f = await(g, is_udp);
+	assert_memory_equal(f + 14 + 20 + 8, "pong", 4);
+}
+
+static void a_forwarded_port_leads_into_the_guest(void **state)
+{
+	struct guest *g = *state;
+	uint16_t port = free_port(SOCK_STREAM);
+	char spec[64];
+	const char *specs[] = {spec};
+	const uint8_t *f;
+	uint16_t from;
+	uint32_t ack;
+	char buf[8];
+
+	snprintf(spec, sizeof(spec), "tcp:%u:22", port);
+	start(g, specs, 1);
+	introduce(g);
+	AUTO_FD int conn = connect_to_loopback(port);
+	f = await(g, is_syn);
+	assert_int_equal(ntohs(tcp_of(f)->to), 22);
+	assert_int_equal(ntohl(ip_of(f)->to), GUEST);
+	from = ntohs(tcp_of(f)->from);
+	ack = ntohl(tcp_of(f)->seq) + 1;
+	send_tcp(g, 22, from, 7000, ack, TCP_SYN | TCP_ACK, "");
+	send_tcp(g, 22, from, 7001, ack, TCP_ACK | TCP_PSH, "SSH-2.0");
+	await_bytes(g, conn, buf, 7);
+	assert_memory_equal(buf, "SSH-2.0", 7);
+}
+
+/* libslirp asks who has the guest's address when it does not know. */
+static void a_connection_waits_until_the_guest_answers_arp(void **state)
+{
+	struct guest *g = *state;
+	uint16_t port = free_port(SOCK_STREAM);
+	char spec[64];
+	const char *specs[] = {spec};
+
+	snprintf(spec, sizeof(spec), "127.0.0.1:%u:80", port);
+	start(g, specs, 1);
+	AUTO_FD UNUSED int conn = connect_to_loopback(port);
+	await(g, is_arp_request);
+	send_arp(g, 2, HOST);
+	await(g, is_syn);
+}
+
+static void refused(struct guest *g, const char *spec, const char *sentence)
+{
+	struct errbuf err = {0};
+
+	assert_true(net_user_new(g->loop, &spec, 1, &g->net, &err) < 0);
+	assert_null(g->net);
+	if (!strstr(err.msg, sentence) || !strstr(err.msg, spec))
+		fail_msg("'%s' does not contain '%s'", err.msg, sentence);
+}
+
+static void a_port_in_use_is_named(void **state)
+{
+	struct guest *g = *state;
+	char spec[64], sentence[80];
+	uint16_t port;
+	AUTO_FD UNUSED int tcp = listen_on_loopback(SOCK_STREAM, &port);
+
+	snprintf(spec, sizeof(spec), "tcp:%u:22", port);
+	snprintf(sentence, sizeof(sentence), "TCP port %u of 127.0.0.1 is in use", port);
+	refused(g, spec, sentence);
+	AUTO_FD UNUSED int udp = listen_on_loopback(SOCK_DGRAM, &port);
+	snprintf(spec, sizeof(spec), "udp:%u:53", port);
+	snprintf(sentence, sizeof(sentence), "UDP port %u of 127.0.0.1 is in use", port);
+	refused(g, spec, sentence);
+}
+
+static void malformed_forwards_are_refused_with_a_sentence(void **state)
+{
+	struct guest *g = *state;
+
+	refused(g, "2222", "names one port only");
+	refused(g, "tcp:2222", "names one port only");
+	refused(g, "tcp:0:22", "a number from 1 to 65535");
+	refused(g, "udp:65536:22", "a number from 1 to 65535");
+	refused(g, "1.2.3:80:80", "no IPv4 address");
+	refused(g, "sctp:80:80", "no IPv4 address");
+	refused(g, "1234567890.1234567890:80:80", "no IPv4 address");
+	refused(g, "127.0.0.1:80:80:80", "a number from 1 to 65535");
+	refused(g, ":::", "no IPv4 address");
+	refused(g, "203.0.113.7:8080:80", "no address 203.0.113.7");
+}
+
+static void frames_wait_for_a_nic_without_room_within_bounds(void **state)
+{
+	struct guest *g = *state;
+
+	start(g, NULL, 0);
+	introduce(g);
+	g->full = true;
+	for (unsigned i = 0; i < 1000; i++)
+		send_arp(g, 1, HOST);
+	assert_int_equal(g->n, 0);
+	g->full = false;
+	g->net->ops->rx_ready(g->net, 0);
+	assert_int_equal(g->n, 256);
+	assert_true(is_arp_reply(g->frame[0], g->len[0]));
+	send_arp(g, 1, HOST);
+	assert_int_equal(g->n, 257);
+}
+
+static void nothing_is_delivered_while_paused(void **state)
+{
+	struct guest *g = *state;
+	uint16_t port = free_port(SOCK_STREAM);
+	char spec[64];
+	const char *specs[] = {spec};
+
+	snprintf(spec, sizeof(spec), "%u:80", port);
+	start(g, specs, 1);
+	introduce(g);
+	g->net->ops->pause(g->net);
+	AUTO_FD UNUSED int conn = connect_to_loopback(port);
+	for (unsigned i = 0; i < 20; i++)
+		loop_run_once(g->loop, 1);
+	assert_int_equal(g->n, 0);
+	g->net->ops->resume(g->net);
+	await(g, is_syn);
+}
+
+static void random_frames_do_no_harm(void **state)
+{
+	struct guest *g = *state;
+	unsigned seed = (unsigned)host_ns();
+	uint8_t buf[1600];
+
+	print_message("seed %u\n", seed);
+	start(g, NULL, 0);
+	introduce(g);
+	for (unsigned i = 0; i < 20000; i++) {
+		size_t len = (seed = seed * 1664525u + 1013904223u) >> 8;
+
+		len = len % 4 ? len % 120 : len % sizeof(buf);
+		for (size_t k = 0; k < len; k++)
+			buf[k] = (uint8_t)((seed = seed * 1664525u + 1013904223u) >> 16);
+		if (len > 40) { /* ARP, or IPv4 to and from plausible addresses */
+			memcpy(buf, g->host_mac, 6);
+			buf[12] = 8;
+			buf[13] = seed >> 30 ? 0 : 6;
+			buf[14] = 0x45;
+			memcpy(buf + 26, (uint8_t[]){10, 0, 2, 15, 10, 0, 2, 4}, 8);
+		}
+		send_frame(g, buf, len);
+		if (i % 64 == 0)
+			loop_run_once(g->loop, 0);
+	}
+	g->n = 0;
+	send_arp(g, 1, HOST);
+	await(g, is_arp_reply);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		T(the_gateway_answers_arp),
+		T(dhcp_gives_out_the_address_the_gateway_and_the_name_server),
+		T(the_guest_connects_to_a_server_on_the_host),
+		T(a_refused_connection_is_reset),
+		T(udp_goes_to_a_server_on_the_host_and_back),
+		T(a_forwarded_port_leads_into_the_guest),
+		T(a_connection_waits_until_the_guest_answers_arp),
+		T(a_port_in_use_is_named),
+		T(malformed_forwards_are_refused_with_a_sentence),
+		T(frames_wait_for_a_nic_without_room_within_bounds),
+		T(nothing_is_delivered_while_paused),
+		T(random_frames_do_no_harm),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
