@@ -24,8 +24,8 @@ struct block {
 	struct insn *insns;
 	uint32_t alloc_bytes;
 	uint16_t nbytes, n;
-	bool rep_last;	/* ends in a repeated string instruction, which may stop half way */
-	uint8_t code[]; /* nbytes, padded to 8; then insns */
+	bool rep_last; /* ends in a repeated string instruction, which may stop half way */
+	uint8_t code[] __attribute__((aligned(8))); /* nbytes, padded; then insns */
 };
 
 struct block_cache {
