@@ -420,6 +420,53 @@ static void zeroes_are_written_where_the_file_system_cannot_make_them(void **sta
 	assert_int_equal(x.ret, -ENOSPC);
 }
 
+/* --- as the machine uses it: opened on one thread, served on another -------------------- */
+
+struct remote {
+	struct block *b;
+	struct sync sync;
+	struct iovec iov;
+	uint8_t buf[4096];
+};
+
+static void remote_submit(void *arg)
+{
+	struct remote *r = arg;
+
+	block_submit(r->b, &r->sync.req);
+	block_kick(r->b);
+}
+
+static void remote_free(void *arg)
+{
+	struct remote *r = arg;
+
+	block_drain(r->b);
+	block_free(r->b);
+}
+
+static void a_disk_may_be_opened_while_its_loop_runs(void **state)
+{
+	struct fixture *f = *state;
+	struct remote r = {.iov = {r.buf, sizeof(r.buf)}};
+	struct block_open_opts opts = {.ephemeral = true};
+	struct iothread *t;
+
+	assert_int_equal(iothread_new("io", NULL, NULL, &t), 0);
+	assert_int_equal(block_open(f->path, &opts, iothread_loop(t), &r.b, NULL), 0);
+	r.sync.req = (struct block_req){.op = BLOCK_READ,
+					.bytes = sizeof(r.buf),
+					.iov = &r.iov,
+					.niov = 1,
+					.done = sync_done};
+	loop_call(iothread_loop(t), remote_submit, &r);
+	/* drains inside a callback of the loop, beside the loop's own events */
+	loop_call(iothread_loop(t), remote_free, &r);
+	assert_true(r.sync.done);
+	assert_int_equal(r.sync.ret, 0);
+	iothread_free(t);
+}
+
 /* A host that forbids io_uring, as containers do. */
 static int open_without_io_uring(struct fixture *f)
 {
@@ -571,6 +618,7 @@ int main(void)
 		T(a_file_that_became_shorter_is_an_io_error),
 		T(a_short_transfer_goes_on_where_it_stopped),
 		T(zeroes_are_written_where_the_file_system_cannot_make_them),
+		T(a_disk_may_be_opened_while_its_loop_runs),
 		T(threads_serve_the_disk_where_io_uring_is_refused),
 		T(a_second_writer_is_refused_and_told_the_name_of_the_first),
 		T(readers_share_a_disk_and_keep_a_writer_out),

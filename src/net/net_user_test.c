@@ -619,6 +619,49 @@ static void nothing_is_delivered_while_paused(void **state)
 	await(g, is_syn);
 }
 
+/* --- as the machine uses it: built on one thread, served on another -------------------- */
+
+static void set_client(void *arg)
+{
+	struct guest *g = arg;
+
+	g->net->client = &g->client;
+}
+
+static void ask_for_the_gateway(void *arg)
+{
+	send_arp(arg, 1, HOST);
+}
+
+static void free_net(void *arg)
+{
+	struct guest *g = arg;
+
+	net_free(MOVE(g->net));
+}
+
+static void a_back_end_may_be_built_while_its_loop_runs(void **state)
+{
+	struct guest *g = *state;
+	struct iothread *t;
+	uint16_t port = free_port(SOCK_STREAM);
+	char spec[64];
+	const char *specs[] = {spec};
+	struct errbuf err = {0};
+
+	snprintf(spec, sizeof(spec), "%u:80", port);
+	assert_int_equal(iothread_new("net", NULL, NULL, &t), 0);
+	if (net_user_new(iothread_loop(t), specs, 1, &g->net, &err))
+		fail_msg("%s", err.msg);
+	AUTO_FD UNUSED int conn = connect_to_loopback(port); /* already served */
+	loop_call(iothread_loop(t), set_client, g);
+	loop_call(iothread_loop(t), ask_for_the_gateway, g);
+	loop_call(iothread_loop(t), free_net, g);
+	assert_true(g->n > 0);
+	assert_true(is_arp_reply(g->frame[g->n - 1], g->len[g->n - 1]));
+	iothread_free(t);
+}
+
 static void random_frames_do_no_harm(void **state)
 {
 	struct guest *g = *state;
@@ -665,6 +708,7 @@ int main(void)
 		T(malformed_forwards_are_refused_with_a_sentence),
 		T(frames_wait_for_a_nic_without_room_within_bounds),
 		T(nothing_is_delivered_while_paused),
+		T(a_back_end_may_be_built_while_its_loop_runs),
 		T(random_frames_do_no_harm),
 	};
 

@@ -256,8 +256,7 @@ int net_user_new(struct loop *loop, const char *const *forwards, unsigned nforwa
 	ret = build(u, forwards, nforwards, err);
 	if (ret)
 		return ret;
-	u->paused = false;
-	user_poll_kick(u); /* from here on it is the loop's */
 	*out = MOVE(guard);
+	user_poll_start(u);
 	return 0;
 }

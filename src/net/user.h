@@ -39,6 +39,7 @@ struct net_user { /* owner: the loop's thread, after net_user_new() armed the ti
 	Slirp *slirp;
 	struct vclock clock; /* stands still while paused */
 	bool paused;
+	bool started; /* atomic; the loop's thread may touch all this */
 
 	/* user_poll.c */
 	struct loop_watch set;	 /* an epoll set of libslirp's sockets */
@@ -62,6 +63,8 @@ struct net_user { /* owner: the loop's thread, after net_user_new() armed the ti
 /* user_poll.c: libslirp's sockets and timers on our loop. */
 MUST_CHECK int user_poll_init(struct net_user *u);
 void user_poll_fini(struct net_user *u);
+/* Hand @u over to the loop's thread. */
+void user_poll_start(struct net_user *u);
 /* Have libslirp look at its sockets and timers soon.  Cheap when called often. */
 void user_poll_kick(struct net_user *u);
 /* Tell libslirp the time before it is given a frame. */

@@ -53,6 +53,17 @@ void user_poll_kick(struct net_user *u)
 	arm(u, 0);
 }
 
+void user_poll_start(struct net_user *u)
+{
+	struct itimerspec now = {.it_value.tv_nsec = 1};
+
+	u->paused = false;
+	u->kicked = true;
+	u->armed_ns = 0;
+	__atomic_store_n(&u->started, true, __ATOMIC_RELEASE); /* pairs with on_timer() */
+	timerfd_settime(u->timer.fd, 0, &now, NULL);
+}
+
 void *user_timer_new(SlirpTimerId id, void *cb_opaque, void *opaque)
 {
 	struct net_user *u = opaque;
@@ -248,7 +259,7 @@ static void on_timer(struct loop_watch *w, uint32_t events)
 	struct net_user *u = container_of(w, struct net_user, timer);
 	uint64_t n;
 
-	if (read(u->timer.fd, &n, sizeof(n)) < 0)
+	if (!__atomic_load_n(&u->started, __ATOMIC_ACQUIRE) || read(u->timer.fd, &n, sizeof(n)) < 0)
 		return; /* set again meanwhile */
 	u->armed_ns = UINT64_MAX;
 	u->kicked = false;
