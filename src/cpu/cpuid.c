@@ -10,7 +10,7 @@
  */
 #include <string.h>
 
-#include "cpu/features.h"
+#include "cpu/model.h"
 #include "cpu/state.h"
 
 enum {

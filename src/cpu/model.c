@@ -8,7 +8,7 @@
  * segmentation, the APIC's timer mode) any host can give.  Intel SDM vol. 2, CPUID;
  * x86-64 psABI, "Micro-Architecture Levels".
  */
-#include "cpu/features.h"
+#include "cpu/model.h"
 
 #include <cpuid.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* features.h - where CPUID shows each feature, and what the host has of them. */
+/* model.h - where CPUID shows each feature, and what the host has of them. */
 #pragma once
 
 #include "cpu/cpuid.h"
