@@ -79,10 +79,11 @@ void ioapic_resample(struct ioapic *io)
 static void write_rte(struct ioapic *io, unsigned idx, uint32_t val)
 {
 	unsigned pin = (idx - IDX_RTE) / 2, shift = idx % 2 * 32;
-	uint64_t mask, rte = io->rte[pin];
+	uint64_t mask, rte;
 
 	if (pin >= IOAPIC_PINS)
 		return;
+	rte = io->rte[pin];
 	mask = RTE_WRITABLE & (0xffffffffULL << shift);
 	rte = (rte & ~mask) | ((uint64_t)val << shift & mask);
 	if (!(rte & RTE_LEVEL))

@@ -165,7 +165,7 @@ static int get_msrs(int vcpu_fd, union msrs *m, struct errbuf *err)
 
 static int set_msr(int vcpu_fd, uint32_t msr, uint64_t val, struct errbuf *err)
 {
-	union msrs m = { .head.nmsrs = 1 };
+	union msrs m = {.head.nmsrs = 1};
 
 	m.head.entries[0].index = msr;
 	m.head.entries[0].data = val;

@@ -276,7 +276,8 @@ void pic_reset(struct pic *p)
 	for (unsigned i = 0; i < 2; i++) {
 		uint8_t lines = p->unit[i].lines;
 
-		p->unit[i] = (struct pic_unit){.lines = lines};
+		/* masked, as firmware would hand it over */
+		p->unit[i] = (struct pic_unit){.lines = lines, .imr = 0xff};
 	}
 	pic_update(p);
 }
