@@ -10,7 +10,6 @@
  */
 #include "cpu/model.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -87,10 +86,27 @@ const unsigned feature_bits_count = ARRAY_SIZE(feature_bits);
 
 /* --- host ----------------------------------------------------------------------------- */
 
+/* By hand: <cpuid.h> would find ours. */
+static struct cpuid_regs cpuid_insn(uint32_t leaf, uint32_t sub)
+{
+	struct cpuid_regs r;
+
+	__asm__ volatile("cpuid"
+			 : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+			 : "a"(leaf), "c"(sub));
+	return r;
+}
+
+/* Zeros, and false, beyond the last leaf. */
 static bool host_cpuid(uint32_t leaf, uint32_t sub, struct cpuid_regs *r)
 {
+	uint32_t max = cpuid_insn(leaf & 0x80000000, 0).eax;
+
 	*r = (struct cpuid_regs){0};
-	return __get_cpuid_count(leaf, sub, &r->eax, &r->ebx, &r->ecx, &r->edx);
+	if (leaf > max)
+		return false;
+	*r = cpuid_insn(leaf, sub);
+	return true;
 }
 
 /* Does the host's system save the upper halves of YMM registers? */
