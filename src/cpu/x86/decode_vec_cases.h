@@ -70,7 +70,7 @@ static void sse_is_selected_by_mandatory_prefix(void **state)
 		{64, "66 48 0f 3a 22 00 01", "vec vec o8 x0 -0 [ds:r0+0]a8/8 3.22.1 #1 w mr regw"},
 		{64, "66 0f 3a 63 00 01", "vec vec o4 x0 -0 [ds:r0+0]a8/16 3.63.1 #1 mr fl"},
 		{64, "66 48 0f 3a 61 c1 01", "vec vec o8 x0 -0 x1 3.61.1 #1 w fl"},
-		{64, "0f 3a cc 00 01", "vec vec o4 x0 -0 [ds:r0+0]a8/16 3.cc.0 #1 mr align regw"},
+		{64, "0f 3a cc 00 01", "vec vec o4 x0 -0 [ds:r0+0]a8/16 3.cc.0 #1 mr regw"},
 		{64, "0f 38 cb c1", "vec vec o4 x0 -0 x1 2.cb.0 regw"},
 		{64, "66 0f 38 dc 00", "vec vec o4 x0 -0 [ds:r0+0]a8/16 2.dc.1 mr align regw"},
 		{64, "66 0f 3a df c1 01", "vec vec o4 x0 -0 x1 3.df.1 #1 regw"},

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* diff_mem.c - the pages both sides run on: setting up, recording changes, restoring. */
+#include <string.h>
+#include "cpu/tests/diff.h"
+
+void diff_fill_window(unsigned win, uint8_t *buf, size_t len)
+{
+	struct diff_rng r = {.s = 0x5eed + win};
+
+	for (size_t n = 0; n < len; n += 16)
+		rng_vector(&r, buf + n, 16);
+}
+
+static uint32_t tail_of(const struct diff_case *c)
+{
+	return c->mode == MODE_64 ? DIFF_TAIL : DIFF_TAIL32;
+}
+
+static uint32_t window_base(unsigned win)
+{
+	return win == WIN_DATA ? DIFF_DATA : DIFF_STACK;
+}
+
+/* Offset of the case's code, and how much of instruction and jump is in the pages. */
+static unsigned code_span(const struct diff_case *c, unsigned *at)
+{
+	*at = c->code_at - DIFF_CODE;
+	return MIN(c->nbytes + 5u, DIFF_CODE_SIZE - *at);
+}
+
+void diff_place(const struct diff_pages *p, const struct diff_case *c)
+{
+	uint8_t bytes[INSN_MAX_LEN + 6];
+	unsigned at, n = code_span(c, &at);
+	uint32_t rel = tail_of(c) - (c->code_at + c->nbytes + 5u);
+
+	memcpy(bytes, c->code, c->nbytes);
+	bytes[c->nbytes] = 0xe9;
+	memcpy(bytes + c->nbytes + 1, &rel, 4);
+	if (c->trap_fill)
+		memset(bytes + c->nbytes, 0xcc, 5);
+	memcpy(p->code + at, bytes, n);
+	for (unsigned w = 0; w < WIN_COUNT; w++)
+		if (c->patch[w].at)
+			memcpy(p->win[w] + (c->patch[w].at - window_base(w)), c->patch[w].bytes,
+			       c->patch[w].len);
+}
+
+static uint64_t hash_bytes(const uint8_t *p, size_t len)
+{
+	uint64_t h = 0xcbf29ce484222325;
+
+	for (size_t n = 0; n < len; n++)
+		h = (h ^ p[n]) * 0x100000001b3;
+	return h;
+}
+
+static void collect_window(uint8_t *now, const uint8_t *was, struct diff_mem *m)
+{
+	unsigned first = 0, last = DIFF_WIN_SIZE - 1;
+
+	*m = (struct diff_mem){0};
+	if (!memcmp(now, was, DIFF_WIN_SIZE))
+		return;
+	while (now[first] == was[first])
+		first++;
+	while (now[last] == was[last])
+		last--;
+	m->first = first;
+	m->len = last - first + 1;
+	m->hash = hash_bytes(now + first, m->len);
+	memcpy(m->head, now + first, MIN(m->len, sizeof(m->head)));
+	memcpy(now + first, was + first, m->len);
+}
+
+void diff_collect(const struct diff_pages *p, const struct diff_case *c, struct diff_result *r)
+{
+	unsigned at, n = code_span(c, &at);
+
+	memset(p->code + at, 0xcc, n);
+	for (unsigned w = 0; w < WIN_COUNT; w++)
+		collect_window(p->win[w], p->pristine[w], &r->mem[w]);
+}
