@@ -18,6 +18,7 @@ enum state_kind {
 	STATE_INT,    /* size 1, 2, 4 or 8, count of them */
 	STATE_BYTES,  /* size bytes as they are */
 	STATE_STRUCT, /* count elements of size bytes, each saved by @sub */
+	STATE_BOOL,   /* bools: anything but 0 and 1 is refused */
 };
 
 struct state_field {
@@ -28,15 +29,19 @@ struct state_field {
 };
 
 #define STATE_MEMBER_SIZE(type, m) sizeof(((type *)0)->m)
-/* One integer or an array of integers (element size from the element's type). */
-#define STATE_INT(type, m)                                                            \
-	{                                                                             \
-#m, STATE_INT, offsetof(type, m), STATE_MEMBER_SIZE(type, m), 1, NULL \
+/* A bool with another value is undefined behaviour, so no check after loading could find it. */
+#define STATE_INT_KIND(type, m) \
+	(__builtin_types_compatible_p(__typeof__(((type *)0)->m), bool) ? STATE_BOOL : STATE_INT)
+/* One integer or bool, or an array of them (element size from the element's type). */
+#define STATE_INT(type, m)                                                                     \
+	{                                                                                      \
+#m, STATE_INT_KIND(type, m), offsetof(type, m), STATE_MEMBER_SIZE(type, m), 1, \
+			NULL                                                                   \
 	}
-#define STATE_ARRAY(type, m)                                                             \
-	{                                                                                \
-#m, STATE_INT, offsetof(type, m), STATE_MEMBER_SIZE(type, m[0]),         \
-			STATE_MEMBER_SIZE(type, m) / STATE_MEMBER_SIZE(type, m[0]), NULL \
+#define STATE_ARRAY(type, m)                                                                      \
+	{                                                                                         \
+#m, STATE_INT_KIND(type, m[0]), offsetof(type, m), STATE_MEMBER_SIZE(type, m[0]), \
+			STATE_MEMBER_SIZE(type, m) / STATE_MEMBER_SIZE(type, m[0]), NULL          \
 	}
 #define STATE_BYTES(type, m)                                                            \
 	{                                                                               \

@@ -5,7 +5,8 @@
  * A section is a fixed header (magic, name, instance, version, length, CRC-32C of the
  * payload, CRC-32C of the header) and a payload.  The payload of a table is its fields
  * in order, each tagged with its name and shape, so that two builds that disagree
- * about a table find out by name instead of misreading each other.
+ * about a table find out by name instead of misreading each other.  A load first
+ * checks the whole payload and writes to the object only when all of it fits.
  */
 #include "migrate/record.h"
 
@@ -107,6 +108,8 @@ int record_save(struct record_buf *b, const struct state_desc *desc, uint32_t in
 		ret = save_fields(b, desc->fields, obj);
 	if (!ret)
 		finish_section(b, at);
+	else
+		b->len = at;
 	return ret;
 }
 
@@ -120,6 +123,8 @@ int record_save_bytes(struct record_buf *b, const char *name, uint32_t instance,
 		ret = append(b, data, len);
 	if (!ret)
 		finish_section(b, at);
+	else
+		b->len = at;
 	return ret;
 }
 
@@ -175,45 +180,79 @@ static int find(const uint8_t *data, size_t len, const char *name, uint32_t inst
 	return err_set(err, -ENOENT, "the state has no section '%s' %u", name, instance);
 }
 
+/* The field's tag as this build would have written it, or a sentence. */
+static int check_tag(struct cursor *c, const struct state_field *f, const char *section,
+		     struct errbuf *err)
+{
+	uint32_t want = f->kind == STATE_STRUCT ? 0 : f->size;
+	struct field_tag tag;
+
+	if (!take(c, &tag, sizeof(tag)))
+		return err_set(err, -EINVAL, "state '%s': field '%s' is missing", section, f->name);
+	tag.name[FIELD_NAME_MAX] = 0;
+	for (char *p = tag.name; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?'; /* it goes to a terminal */
+	if (!strncmp(tag.name, f->name, FIELD_NAME_MAX) && tag.kind == f->kind &&
+	    tag.size == want && tag.count == f->count)
+		return 0;
+	return err_set(
+		err, -EINVAL,
+		"state '%s': field '%s' where this build expects '%s'; the two sides must be "
+		"the same version",
+		section, tag.name, f->name);
+}
+
+static int check_bools(const uint8_t *p, const struct state_field *f, const char *section,
+		       struct errbuf *err)
+{
+	for (uint32_t i = 0; i < f->size; i++)
+		if (p[i] > 1)
+			return err_set(err, -EINVAL, "state '%s': field '%s' is %u, not 0 or 1",
+				       section, f->name, p[i]);
+	return 0;
+}
+
+static int load_fields(struct cursor *c, const struct state_field *fields, uint8_t *obj,
+		       const char *section, struct errbuf *err);
+
+/* One element of @f, to @obj or, where that is NULL, just checked. */
+static int load_element(struct cursor *c, const struct state_field *f, uint8_t *obj,
+			const char *section, struct errbuf *err)
+{
+	if (f->kind == STATE_STRUCT)
+		return load_fields(c, f->sub, obj, section, err);
+	if (f->size > c->left)
+		return err_set(err, -EINVAL, "state '%s': field '%s' is cut short", section,
+			       f->name);
+	if (f->kind == STATE_BOOL && check_bools(c->p, f, section, err) < 0)
+		return -EINVAL;
+	if (obj)
+		memcpy(obj, c->p, f->size);
+	c->p += f->size;
+	c->left -= f->size;
+	return 0;
+}
+
 static int load_fields(struct cursor *c, const struct state_field *fields, uint8_t *obj,
 		       const char *section, struct errbuf *err)
 {
-	for (const struct state_field *f = fields; f->kind != STATE_END; f++) {
-		struct field_tag tag;
-		uint32_t want = f->kind == STATE_STRUCT ? 0 : f->size;
+	int ret = 0;
 
-		if (!take(c, &tag, sizeof(tag)))
-			return err_set(err, -EINVAL, "state '%s': field '%s' is missing", section,
-				       f->name);
-		tag.name[FIELD_NAME_MAX] = 0;
-		if (strncmp(tag.name, f->name, FIELD_NAME_MAX) != 0 || tag.kind != f->kind ||
-		    tag.size != want || tag.count != f->count)
-			return err_set(
-				err, -EINVAL,
-				"state '%s': field '%.47s' where this build expects '%s'; the "
-				"two sides must be the same version",
-				section, tag.name, f->name);
-		for (uint32_t i = 0; i < f->count; i++) {
-			uint8_t *p = obj + f->offset + (size_t)i * f->size;
-			int ret = 0;
-
-			if (f->kind == STATE_STRUCT)
-				ret = load_fields(c, f->sub, p, section, err);
-			else if (!take(c, p, f->size))
-				ret = err_set(err, -EINVAL, "state '%s': field '%s' is cut short",
-					      section, f->name);
-			if (ret)
-				return ret;
-		}
+	for (const struct state_field *f = fields; !ret && f->kind != STATE_END; f++) {
+		ret = check_tag(c, f, section, err);
+		for (uint32_t i = 0; !ret && i < f->count; i++)
+			ret = load_element(c, f, obj ? obj + f->offset + (size_t)i * f->size : NULL,
+					   section, err);
 	}
-	return 0;
+	return ret;
 }
 
 int record_load(const uint8_t *data, size_t len, const struct state_desc *desc, uint32_t instance,
 		void *obj, struct errbuf *err)
 {
 	struct section s;
-	struct cursor c;
+	struct cursor c, again;
 	int ret = find(data, len, desc->name, instance, &s, &c, err);
 
 	if (ret)
@@ -223,9 +262,12 @@ int record_load(const uint8_t *data, size_t len, const struct state_desc *desc, 
 			       "state '%s' is version %u, this side knows version %u; upgrade %s",
 			       desc->name, s.version, desc->version,
 			       s.version > desc->version ? "this side" : "the side that saved it");
-	ret = load_fields(&c, desc->fields, obj, desc->name, err);
+	again = c;
+	ret = load_fields(&c, desc->fields, NULL, desc->name, err);
 	if (!ret && c.left)
 		ret = err_set(err, -EINVAL, "state '%s': %zu bytes too many", desc->name, c.left);
+	if (!ret)
+		ret = load_fields(&again, desc->fields, obj, desc->name, err);
 	if (!ret && desc->post_load)
 		ret = desc->post_load(obj, err);
 	return ret;

@@ -125,6 +125,101 @@ static void a_value_no_device_can_have_is_refused_by_its_check(void **state)
 	record_buf_fini(&b);
 }
 
+/* The fields of "thing" with a byte where the bool is. */
+struct byte_thing {
+	uint32_t n;
+	uint8_t on;
+};
+struct bool_thing {
+	uint32_t n;
+	bool on;
+};
+static const struct state_field byte_fields[] = {
+	STATE_INT(struct byte_thing, n),
+	{"on", STATE_BOOL, offsetof(struct byte_thing, on), 1, 1, NULL},
+	STATE_FIELDS_END,
+};
+static const struct state_field bool_fields[] = {
+	STATE_INT(struct bool_thing, n),
+	STATE_INT(struct bool_thing, on),
+	STATE_FIELDS_END,
+};
+
+static void a_bool_that_is_neither_true_nor_false_is_refused_and_nothing_is_loaded(void **state)
+{
+	static const struct state_desc save = {"flags", 1, byte_fields, NULL, NULL};
+	static const struct state_desc load = {"flags", 1, bool_fields, NULL, NULL};
+	struct byte_thing bad = {7, 2};
+	struct bool_thing t = {.n = 1};
+	struct record_buf b = {0};
+	struct errbuf err = {0};
+
+	assert_int_equal(record_save(&b, &save, 0, &bad), 0);
+	assert_int_equal(record_load(b.data, b.len, &load, 0, &t, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "field 'on' is 2"));
+	assert_int_equal(t.n, 1);
+	record_buf_fini(&b);
+	bad.on = 1;
+	assert_int_equal(record_save(&b, &save, 0, &bad), 0);
+	assert_int_equal(record_load(b.data, b.len, &load, 0, &t, &err), 0);
+	assert_true(t.on && t.n == 7);
+	record_buf_fini(&b);
+}
+
+static void a_field_one_side_does_not_have_is_named(void **state)
+{
+	static const struct state_field one[] = {STATE_INT(struct bool_thing, n), STATE_FIELDS_END};
+	static const struct state_desc less = {"flags", 1, one, NULL, NULL};
+	static const struct state_desc more = {"flags", 1, bool_fields, NULL, NULL};
+	struct bool_thing t = {.n = 1};
+	struct record_buf b = {0};
+	struct errbuf err = {0};
+
+	assert_int_equal(record_save(&b, &less, 0, &t), 0);
+	assert_int_equal(record_load(b.data, b.len, &more, 0, &t, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "field 'on' is missing"));
+	record_buf_fini(&b);
+	assert_int_equal(record_save(&b, &more, 0, &t), 0);
+	assert_int_equal(record_load(b.data, b.len, &less, 0, &t, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "too many"));
+	record_buf_fini(&b);
+}
+
+/* Behind a right checksum, any payload loads or gets a sentence. */
+static void a_forged_payload_loads_or_gets_a_sentence(void **state)
+{
+	unsigned seed = (unsigned)time(NULL);
+	struct record_buf good = {0};
+	struct thing copy = sample;
+
+	print_message("seed %u\n", seed);
+	srand(seed);
+	assert_int_equal(record_save(&good, &thing_desc, 5, &copy), 0);
+	for (int i = 0; i < 20000; i++) {
+		const uint8_t *payload;
+		uint8_t forged[4096];
+		struct record_buf b = {0};
+		struct errbuf err = {0};
+		struct thing t;
+		size_t len;
+
+		assert_int_equal(
+			record_find_bytes(good.data, good.len, "thing", 5, &payload, &len, &err),
+			0);
+		assert_true(len <= sizeof(forged));
+		memcpy(forged, payload, len);
+		for (int k = rand() % 4; k >= 0; k--)
+			forged[(size_t)rand() % len] = (uint8_t)rand();
+		if (i % 3 == 0)
+			len = (size_t)rand() % len;
+		assert_int_equal(record_save_bytes(&b, "thing", 5, 3, forged, len), 0);
+		if (record_load(b.data, b.len, &thing_desc, 5, &t, &err))
+			assert_true(err.msg[0] != 0);
+		record_buf_fini(&b);
+	}
+	record_buf_fini(&good);
+}
+
 static void an_absent_section_is_named(void **state)
 {
 	struct record_buf b = saved(&thing_desc, &sample);
@@ -174,6 +269,10 @@ int main(void)
 		cmocka_unit_test(what_is_saved_loads_as_it_was),
 		cmocka_unit_test(another_version_is_refused_with_the_side_to_upgrade),
 		cmocka_unit_test(a_value_no_device_can_have_is_refused_by_its_check),
+		cmocka_unit_test(
+			a_bool_that_is_neither_true_nor_false_is_refused_and_nothing_is_loaded),
+		cmocka_unit_test(a_field_one_side_does_not_have_is_named),
+		cmocka_unit_test(a_forged_payload_loads_or_gets_a_sentence),
 		cmocka_unit_test(an_absent_section_is_named),
 		cmocka_unit_test(damage_anywhere_gets_a_sentence),
 	};
