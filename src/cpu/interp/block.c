@@ -24,6 +24,12 @@ static void *map_lazily(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* "single" matches no key, so it can stand for "none". */
+static void forget_successors(struct block_cache *bc, struct block *b)
+{
+	b->succ[0] = b->succ[1] = bc->single;
+}
+
 enum { TABLE_BYTES = sizeof(struct block *) << BLOCK_TABLE_BITS };
 
 int block_cache_new(size_t bytes, struct block_cache **out)
@@ -35,10 +41,14 @@ int block_cache_new(size_t bytes, struct block_cache **out)
 	bc->bytes = bytes;
 	bc->table = map_lazily(TABLE_BYTES);
 	bc->arena = map_lazily(bytes);
-	if (!bc->table || !bc->arena) {
+	bc->single = calloc(1, sizeof(struct block) + sizeof(struct insn));
+	if (!bc->table || !bc->arena || !bc->single) {
 		block_cache_free(bc);
 		return -ENOMEM;
 	}
+	forget_successors(bc, bc->single);
+	bc->single->key = BLOCK_NOWHERE;
+	bc->single->n = 1;
 	*out = bc;
 	return 0;
 }
@@ -51,6 +61,7 @@ void block_cache_free(struct block_cache *bc)
 		munmap(bc->table, TABLE_BYTES);
 	if (bc->arena)
 		munmap(bc->arena, bc->bytes);
+	free(bc->single);
 	free(bc);
 }
 
@@ -58,12 +69,13 @@ void block_cache_flush(struct block_cache *bc)
 {
 	memset(bc->table, 0, TABLE_BYTES);
 	bc->used = 0;
+	forget_successors(bc, bc->single);
 }
 
-/* Room for @n instructions decoded from @nbytes; the code copy has 8 bytes of padding. */
+/* Room for @n instructions decoded from @nbytes. */
 static size_t block_size(unsigned n, unsigned nbytes)
 {
-	return ALIGN_UP(sizeof(struct block) + nbytes + 8, 8) + n * sizeof(struct insn);
+	return sizeof(struct block) + n * sizeof(struct insn) + nbytes;
 }
 
 static struct block *block_alloc(struct block_cache *bc, size_t need)
@@ -84,9 +96,9 @@ static void block_store(struct block *b, const struct insn *insns, unsigned n, c
 {
 	b->n = (uint16_t)n;
 	b->nbytes = (uint16_t)nbytes;
-	memcpy(b->code, code, nbytes);
-	b->insns = (struct insn *)ALIGN_UP((uintptr_t)b->code + nbytes + 8, 8);
 	memcpy(b->insns, insns, n * sizeof(*insns));
+	b->code = (uint8_t *)&b->insns[n];
+	memcpy(b->code, code, nbytes);
 }
 
 /* --- decoding --------------------------------------------------------------- */
@@ -198,8 +210,8 @@ static struct block *find_block(struct block_cache *bc, uint64_t key)
 	return NULL;
 }
 
-static const struct block *make_block(struct vcpu *c, uint64_t key, struct block *old,
-				      const uint8_t *hva, unsigned avail)
+static struct block *make_block(struct vcpu *c, uint64_t key, struct block *old, const uint8_t *hva,
+				unsigned avail)
 {
 	struct block_cache *bc = c->blocks;
 	struct insn insns[BLOCK_MAX_INSNS];
@@ -213,13 +225,14 @@ static const struct block *make_block(struct vcpu *c, uint64_t key, struct block
 	if (!n)
 		return NULL;
 	if (b && block_size(n, nbytes) > b->alloc_bytes) {
-		b->key = ~0ULL; /* no one's any more */
+		b->key = BLOCK_NOWHERE;
 		b = NULL;
 	}
 	if (!b) {
 		b = block_alloc(bc, block_size(n, nbytes));
 		head = &bc->table[block_hash(key)];
 		b->key = key;
+		forget_successors(bc, b);
 		b->next = *head;
 		*head = b;
 	}
@@ -240,8 +253,8 @@ static uint8_t *fetch_page(struct vcpu *c, gva_t lin)
 }
 
 /* The instruction at @lin has more than the @first bytes that are at @hva. */
-static const struct block *fetch_straddling(struct vcpu *c, gva_t lin, const uint8_t *hva,
-					    unsigned first, unsigned limit)
+static struct block *fetch_straddling(struct vcpu *c, gva_t lin, const uint8_t *hva, unsigned first,
+				      unsigned limit)
 {
 	struct block_cache *bc = c->blocks;
 	uint8_t code[INSN_MAX_LEN], *next;
@@ -255,21 +268,18 @@ static const struct block *fetch_straddling(struct vcpu *c, gva_t lin, const uin
 	next = fetch_page(c, (lin + first) & c->addr_mask);
 	if (next)
 		memcpy(code + first, next, second);
-	if (decode_one(c, code, first + second, &bc->single_insn) < 0)
+	if (decode_one(c, code, first + second, &bc->single->insns[0]) < 0)
 		raise_gp(c, 0);
-	bc->single.insns = &bc->single_insn;
-	bc->single.n = 1;
-	bc->single.rep_last = is_repeated(&bc->single_insn);
-	return &bc->single;
+	bc->single->rep_last = is_repeated(&bc->single->insns[0]);
+	return bc->single;
 }
 
-const struct block *block_fetch(struct vcpu *c)
+struct block *block_fetch(struct vcpu *c)
 {
 	uint64_t rip = c->s.rip & c->addr_mask;
 	gva_t lin = (rip + c->s.seg[SEG_CS].base) & c->addr_mask;
 	unsigned page_left = MEM_PAGE_SIZE - (unsigned)(lin & 0xfff), limit = MEM_PAGE_SIZE;
-	const struct block *b;
-	struct block *old;
+	struct block *b, *old;
 	uint64_t key;
 	uint8_t *hva;
 

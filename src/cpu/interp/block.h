@@ -19,21 +19,27 @@ enum {
 };
 
 struct block {
-	uint64_t key;	    /* block_key() */
-	struct block *next; /* in its hash bucket */
-	struct insn *insns;
+	uint64_t key;	       /* block_key(); BLOCK_NOWHERE: no one's */
+	struct block *succ[2]; /* what ran after it lately */
+	struct block *next;    /* in its hash bucket */
+	uint8_t *code;	       /* nbytes as they were decoded, behind insns */
 	uint32_t alloc_bytes;
 	uint16_t nbytes, n;
 	bool rep_last; /* ends in a repeated string instruction, which may stop half way */
-	uint8_t code[] __attribute__((aligned(8))); /* nbytes, padded; then insns */
+	struct insn insns[];
 };
+#define BLOCK_NOWHERE (~0ULL)
 
+/*
+ * Successors shorten the way from block to block: the processor follows them while it
+ * still works out the key that proves them right.  They point into the arena, so they
+ * live and die with all its blocks.
+ */
 struct block_cache {
 	struct block **table; /* BIT(BLOCK_TABLE_BITS) */
 	uint8_t *arena;
 	size_t used, bytes;
-	struct insn single_insn; /* not cached: it straddles pages */
-	struct block single;
+	struct block *single; /* one instruction, not cached: it straddles pages */
 };
 
 /* @bytes of address space for decoded instructions; host memory is used as they come. */
@@ -41,8 +47,8 @@ MUST_CHECK int block_cache_new(size_t bytes, struct block_cache **out);
 void block_cache_free(struct block_cache *bc);
 void block_cache_flush(struct block_cache *bc);
 
-/* What is at s.rip, by every check of an instruction fetch.  Raises. */
-const struct block *block_fetch(struct vcpu *c);
+/* What is at s.rip, by every check of an instruction fetch.  Raises; may drop all blocks. */
+struct block *block_fetch(struct vcpu *c);
 
 static ALWAYS_INLINE uint64_t block_key(uint64_t hva, unsigned mode)
 {
@@ -89,23 +95,38 @@ static ALWAYS_INLINE bool bytes_same(const uint8_t *a, const uint8_t *b, unsigne
 	return true;
 }
 
-/* The block at s.rip: a cached one, or else by block_fetch(). */
-static ALWAYS_INLINE const struct block *block_lookup(struct vcpu *c)
+/* A cached block of @key, which ran after @prev before or does now; or NULL. */
+static ALWAYS_INLINE struct block *block_follow(struct vcpu *c, struct block *prev, uint64_t key)
+{
+	struct block *b = prev->succ[0];
+
+	if (likely(b->key == key))
+		return b;
+	b = prev->succ[1];
+	if (likely(b->key == key))
+		return b;
+	b = c->blocks->table[block_hash(key)];
+	if (unlikely(!b || b->key != key))
+		return NULL;
+	prev->succ[1] = prev->succ[0];
+	prev->succ[0] = b;
+	return b;
+}
+
+/* The block at s.rip, after @prev: a cached one, or else by block_fetch(). */
+static ALWAYS_INLINE struct block *block_lookup(struct vcpu *c, struct block *prev)
 {
 	uint64_t rip = c->s.rip & c->addr_mask;
 	gva_t lin = (rip + c->s.seg[SEG_CS].base) & c->addr_mask;
 	const struct tlb_entry *e = tlb_slot(c, lin);
-	const struct block *b;
-	uint64_t hva, key;
+	struct block *b;
+	uint64_t hva;
 
 	if (unlikely(e->exec_tag != (lin & ~0xfffULL)))
 		return block_fetch(c);
 	hva = e->addend + lin;
-	key = block_key(hva, c->mode);
-	b = c->blocks->table[block_hash(key)];
-	if (unlikely(!b || b->key != key))
-		return block_fetch(c);
-	if (unlikely(!bytes_same((const uint8_t *)hva, b->code, b->nbytes)))
+	b = block_follow(c, prev, block_key(hva, c->mode));
+	if (unlikely(!b || !bytes_same((const uint8_t *)hva, b->code, b->nbytes)))
 		return block_fetch(c);
 	if (unlikely(c->mode != MODE_64 && rip + b->nbytes - 1 > c->s.seg[SEG_CS].limit))
 		return block_fetch(c);

@@ -55,8 +55,11 @@ static ALWAYS_INLINE bool at_full_speed(const struct vcpu *c)
 
 static void run_blocks(struct vcpu *c)
 {
+	struct block *b = c->blocks->single;
+
 	do {
-		exec_block(c, block_lookup(c));
+		b = block_lookup(c, b);
+		exec_block(c, b);
 	} while (likely(at_full_speed(c)));
 }
 
@@ -109,7 +112,7 @@ static void step_one(struct vcpu *c)
 			return;
 		}
 	}
-	b = block_lookup(c);
+	b = block_lookup(c, c->blocks->single);
 	i = b->insns;
 	c->step_shadow = c->s.int_shadow;
 	c->step_flags = c->s.rflags & (FL_TF | FL_RF);
