@@ -201,14 +201,22 @@ static void leaf_xsave(const struct query *q, struct cpuid_regs *r)
  */
 static void best_ratio(uint64_t num, uint64_t den, uint32_t *out_num, uint32_t *out_den)
 {
+	const uint64_t limit = 4294;
 	uint64_t n0 = 0, n1 = 1, d0 = 1, d1 = 0;
 
 	while (den) { /* continued fraction: as many steps as Euclid's algorithm */
 		uint64_t q = num / den, rest = num % den;
 		uint64_t n2 = q * n1 + n0, d2 = q * d1 + d0;
 
-		if (n2 > 4294)
+		if (n2 > limit) { /* part of this step is nearer, if it is over half of it */
+			uint64_t part = (limit - n0) / n1;
+
+			if (2 * part > q) {
+				n1 = part * n1 + n0;
+				d1 = part * d1 + d0;
+			}
 			break;
+		}
 		n0 = n1;
 		n1 = n2;
 		d0 = d1;

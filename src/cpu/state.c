@@ -158,6 +158,7 @@ static const struct state_field cpu_fields[] = {
 	A(mtrr_base),
 	A(mtrr_mask),
 	I(mcg_status),
+	I(pv_system_time),
 	I(activity),
 	I(int_shadow),
 	I(nmi_pending),
