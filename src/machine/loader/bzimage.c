@@ -96,15 +96,16 @@ static int place(const struct image *img, const struct loader_config *cfg, uint6
 	if (!field(img->data, HDR_RELOCATABLE, 1) || *addr > cfg->ram_low ||
 	    *room > cfg->ram_low - *addr)
 		return err_set(err, -ENOSPC,
-			       "kernel '%s' needs %llu MiB from %llu MiB on; give more "
-			       "--memory",
+			       "kernel '%s' needs %llu MiB of RAM from %llu MiB on; give at least "
+			       "--memory %lluM",
 			       img->name, (unsigned long long)(*room + 0xfffff) >> 20,
-			       (unsigned long long)pref >> 20);
+			       (unsigned long long)pref >> 20,
+			       (unsigned long long)((pref >> 20) + (*room >> 20) + 1));
 	return 0;
 }
 
-static int load_code(struct mem *mem, const struct image *img, uint64_t addr, uint64_t room,
-		     struct errbuf *err)
+/* What follows it in its room needs no zeroing: the kernel unpacks itself over it. */
+static int load_code(struct mem *mem, const struct image *img, uint64_t addr, struct errbuf *err)
 {
 	uint64_t sects = field(img->data, HDR_SETUP_SECTS, 1);
 	uint64_t off = ((sects ? sects : 4) + 1) * 512;
@@ -119,7 +120,7 @@ static int load_code(struct mem *mem, const struct image *img, uint64_t addr, ui
 			err, -ENOEXEC, "kernel '%s' is truncated: %llu bytes are missing",
 			img->name,
 			(unsigned long long)(field(img->data, 0x1f4, 4) * 16 - (img->len - off)));
-	return loader_copy(mem, img, off, img->len - off, addr, MAX(room, img->len - off), err);
+	return loader_copy(mem, img, off, img->len - off, addr, img->len - off, err);
 }
 
 static void fill_boot_params(uint8_t *bp, const struct image *img, const struct loader_config *cfg,
@@ -176,7 +177,7 @@ static void enter_long_mode(struct cpu_state *s, uint64_t entry)
 		s->seg[i] = data;
 	s->seg[SEG_CS] = code;
 	s->gdt = (struct cpu_dtr){.base = LOAD_GDT, .limit = 31};
-	s->cr0 |= CR0_PE | CR0_PG | CR0_ET;
+	s->cr0 = CR0_PE | CR0_PG | CR0_ET; /* and caches on, unlike after reset */
 	s->cr3 = LOAD_PAGE_TABLES;
 	s->cr4 = CR4_PAE;
 	s->efer = EFER_LME | EFER_LMA;
@@ -197,9 +198,9 @@ int bzimage_load(struct mem *mem, const struct image *img, const struct loader_c
 	if (!ret)
 		ret = place(img, cfg, &addr, &room, err);
 	if (!ret)
-		ret = load_code(mem, img, addr, room, err);
+		ret = load_code(mem, img, addr, err);
 	if (!ret)
-		ret = loader_initrd(mem, cfg, addr + room,
+		ret = loader_initrd(mem, cfg, addr + MAX(room, img->len),
 				    field(img->data, HDR_INITRD_ADDR_MAX, 4) + 1, &initrd,
 				    &initrd_size, err);
 	if (!ret)

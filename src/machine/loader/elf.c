@@ -40,7 +40,7 @@ static bool in_file(const struct image *img, uint64_t off, uint64_t len)
 
 struct segment { /* one program header of either class */
 	uint32_t type;
-	uint64_t off, paddr, filesz, memsz, align;
+	uint64_t off, vaddr, paddr, filesz, memsz, align;
 };
 
 static int bad(const struct image *img, const char *what, struct errbuf *err)
@@ -84,11 +84,11 @@ static struct segment read_segment(const uint8_t *p, bool is64)
 
 	if (is64) {
 		memcpy(&h64, p, sizeof(h64));
-		return (struct segment){h64.p_type,   h64.p_offset, h64.p_paddr,
+		return (struct segment){h64.p_type,   h64.p_offset, h64.p_vaddr, h64.p_paddr,
 					h64.p_filesz, h64.p_memsz,  h64.p_align};
 	}
 	memcpy(&h32, p, sizeof(h32));
-	return (struct segment){h32.p_type,   h32.p_offset, h32.p_paddr,
+	return (struct segment){h32.p_type,   h32.p_offset, h32.p_vaddr, h32.p_paddr,
 				h32.p_filesz, h32.p_memsz,  h32.p_align};
 }
 
@@ -125,12 +125,13 @@ static uint64_t find_pvh(const struct image *img, const struct segment *s)
 int elf_load_segments(struct mem *mem, const struct image *img, struct elf_info *out,
 		      struct errbuf *err)
 {
-	uint64_t phoff = 0;
+	uint64_t phoff = 0, entry;
 	unsigned phnum = 0, phsize = 0, loaded = 0;
 	int ret = read_header(img, out, &phoff, &phnum, &phsize, err);
 
 	if (ret)
 		return ret;
+	entry = out->entry;
 	if (!phnum || phnum > MAX_SEGMENTS || !in_file(img, phoff, (uint64_t)phnum * phsize))
 		return bad(img, "program headers outside the file", err);
 	for (unsigned i = 0; i < phnum; i++) {
@@ -145,8 +146,12 @@ int elf_load_segments(struct mem *mem, const struct image *img, struct elf_info 
 		if (ret)
 			return ret;
 		out->end = MAX(out->end, s.paddr + s.memsz);
+		/* a kernel linked high has a virtual entry, and paging is off */
+		if (out->entry - s.vaddr < s.memsz)
+			entry = s.paddr + (out->entry - s.vaddr);
 		loaded++;
 	}
+	out->entry = entry;
 	return loaded ? 0 : bad(img, "nothing to load", err);
 }
 

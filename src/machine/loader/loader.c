@@ -40,6 +40,11 @@ static int read_all(int fd, void *buf, uint64_t len)
 	return 0;
 }
 
+static unsigned long long mib_up(uint64_t bytes)
+{
+	return (bytes >> 20) + (bytes % (1 << 20) != 0);
+}
+
 unsigned loader_memmap(const struct loader_config *cfg, struct e820_entry map[E820_MAX])
 {
 	unsigned n = 0;
@@ -65,13 +70,19 @@ int loader_copy(struct mem *mem, const struct image *img, uint64_t off, uint64_t
 			       img->name, (unsigned long long)len, (unsigned long long)off);
 	if (!mem_len)
 		return 0;
+	if (gpa < 0x100000)
+		return err_set(err, -ENOSPC,
+			       "kernel '%s' wants to be at %#llx, but the first MiB is not free; "
+			       "link it at 0x100000 or above",
+			       img->name, (unsigned long long)gpa);
 	to = mem_ptr_write(mem, gpa, mem_len);
-	if (!to || gpa < 0x100000)
+	if (!to)
 		return err_set(
 			err, -ENOSPC,
-			"kernel '%s' wants %llu KiB at %#llx, which is not free RAM; give more "
-			"--memory",
-			img->name, (unsigned long long)mem_len >> 10, (unsigned long long)gpa);
+			"kernel '%s' needs %llu KiB at %#llx, where there is no RAM; give at "
+			"least --memory %lluM, or link it lower",
+			img->name, (unsigned long long)(mem_len + 1023) >> 10,
+			(unsigned long long)gpa, mib_up(gpa + mem_len));
 	memcpy(to, img->data + off, len);
 	memset(to + len, 0, mem_len - len);
 	return 0;
@@ -91,13 +102,18 @@ int loader_initrd(struct mem *mem, const struct loader_config *cfg, uint64_t abo
 		return ret;
 	if (!len)
 		return err_set(err, -EINVAL, "initrd '%s' is empty", cfg->initrd);
-	limit = MIN(limit, cfg->ram_low);
-	if (len > limit || (at = ALIGN_DOWN(limit - len, 4096ULL)) < above)
+	above = ALIGN_UP(above, 4096ULL);
+	if (above > limit || len > limit - above)
 		return err_set(err, -ENOSPC,
-			       "initrd '%s': %llu MiB do not fit behind the kernel (which ends at "
-			       "%llu MiB); give more --memory",
-			       cfg->initrd, (unsigned long long)(len + 0xfffff) >> 20,
-			       (unsigned long long)(above + 0xfffff) >> 20);
+			       "initrd '%s': %llu MiB are more than this kernel can take",
+			       cfg->initrd, mib_up(len));
+	limit = MIN(limit, cfg->ram_low);
+	if (above > limit || len > limit - above)
+		return err_set(err, -ENOSPC,
+			       "initrd '%s': %llu MiB do not fit behind the kernel, which ends at "
+			       "%llu MiB; give at least --memory %lluM",
+			       cfg->initrd, mib_up(len), mib_up(above), mib_up(above + len));
+	at = ALIGN_DOWN(limit - len, 4096ULL);
 	ret = read_all(cfg->initrd_fd, mem_ptr_write(mem, at, len), len);
 	if (ret)
 		return err_set(err, ret, "initrd '%s': %s", cfg->initrd, strerror(-ret));
@@ -128,15 +144,38 @@ void loader_flat32(struct cpu_state *s, uint32_t entry)
 	for (unsigned i = 0; i < SEG_COUNT; i++)
 		s->seg[i] = data;
 	s->seg[SEG_CS] = code;
-	s->cr0 = (s->cr0 | CR0_PE | CR0_ET) & ~(uint64_t)CR0_PG;
+	s->cr0 = CR0_PE | CR0_ET; /* and caches on, unlike after reset */
 	s->rflags = FL_RES1;
 	s->rip = entry;
+}
+
+/* What people give instead of a kernel. */
+static const char *guess(const struct image *img)
+{
+	static const struct {
+		size_t len;
+		const char *bytes, *what;
+	} known[] = {
+		{2, "\x1f\x8b", "gzip data: unpack it first"},
+		{6, "\xfd\x37zXZ", "xz data: unpack it first"},
+		{4, "\x28\xb5\x2f\xfd", "zstd data: unpack it first"},
+		{2, "MZ", "an EFI program, not a Linux kernel for x86-64"},
+		{6, "070701", "an initrd"},
+		{7, "!<arch>", "an archive or a Debian package"},
+		{4, "QFI\xfb", "a disk image"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (img->len >= known[i].len && !memcmp(img->data, known[i].bytes, known[i].len))
+			return known[i].what;
+	return NULL;
 }
 
 static int load_image(struct mem *mem, const struct image *img, const struct loader_config *cfg,
 		      struct cpu_state *bsp, struct errbuf *err)
 {
 	int64_t header = multiboot_find(img);
+	const char *what;
 
 	if (bzimage_probe(img))
 		return bzimage_load(mem, img, cfg, bsp, err);
@@ -144,6 +183,9 @@ static int load_image(struct mem *mem, const struct image *img, const struct loa
 		return multiboot_load(mem, img, (uint64_t)header, cfg, bsp, err);
 	if (elf_probe(img))
 		return elf_load(mem, img, cfg, bsp, err);
+	what = guess(img);
+	if (what)
+		return err_set(err, -ENOEXEC, "kernel '%s' is %s", img->name, what);
 	return err_set(
 		err, -ENOEXEC,
 		"kernel '%s' is neither a Linux bzImage, nor an ELF file with a PVH entry, nor "

@@ -7,6 +7,10 @@
 #include <cmocka.h>
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -124,6 +128,7 @@ static void bzimage_starts_in_long_mode_with_boot_params(void **state)
 	assert_int_equal(load(&f), 0);
 	assert_int_equal(f.bsp.rip, 0x1000200);
 	assert_true(f.bsp.efer & EFER_LMA);
+	assert_int_equal(f.bsp.cr0, CR0_PE | CR0_PG | CR0_ET);
 	bp = mem_ptr(f.mem, f.bsp.gpr[REG_RSI], 4096);
 	assert_non_null(bp);
 	assert_int_equal(*(uint32_t *)(bp + 0x228), LOAD_CMDLINE);
@@ -174,6 +179,66 @@ static void initrd_that_does_not_fit_says_how_much_is_needed(void **state)
 	assert_int_equal(ftruncate(f.cfg.initrd_fd, 40 << 20), 0);
 	assert_int_equal(load(&f), -ENOSPC);
 	assert_non_null(strstr(f.err.msg, "40 MiB"));
+	assert_non_null(strstr(f.err.msg, "--memory 57M"));
+	tear_down(&f);
+}
+
+static void kernel_that_does_not_fit_says_how_much_is_needed(void **state)
+{
+	uint8_t k[8192];
+	struct fixture f;
+	size_t len = make_bzimage(k);
+
+	put(k, 0x260, 4, 100 << 20);
+	set_up(&f, k, len);
+	assert_int_equal(load(&f), -ENOSPC);
+	assert_non_null(strstr(f.err.msg, "needs 100 MiB"));
+	tear_down(&f);
+}
+
+static void relocatable_kernel_goes_lower_where_ram_is_short(void **state)
+{
+	uint8_t k[8192];
+	struct fixture f;
+	size_t len = make_bzimage(k);
+
+	put(k, 0x260, 4, 20 << 20);
+	set_up(&f, k, len);
+	assert_int_equal(load(&f), 0);
+	assert_int_equal(f.bsp.rip, 0x200200);
+	tear_down(&f);
+	put(k, 0x234, 1, 0);
+	set_up(&f, k, len);
+	assert_int_equal(load(&f), -ENOSPC);
+	tear_down(&f);
+}
+
+static uint64_t entry_of(const uint8_t *tables, unsigned i)
+{
+	uint64_t v;
+
+	memcpy(&v, tables + i * 8, 8);
+	return v;
+}
+
+static void page_tables_map_the_first_4_gib_one_to_one(void **state)
+{
+	static const uint64_t vas[] = {0, 0x1000200, 0x7fffffff, 0xc0000000, 0xffffffff};
+	uint8_t k[8192];
+	struct fixture f;
+
+	set_up(&f, k, make_bzimage(k));
+	assert_int_equal(load(&f), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(vas); i++) {
+		uint64_t va = vas[i], e = entry_of(mem_ptr(f.mem, f.bsp.cr3, 4096), 0);
+
+		assert_int_equal(e & 3, 3);
+		e = entry_of(mem_ptr(f.mem, e & ~4095ULL, 4096), va >> 30);
+		assert_int_equal(e & 3, 3);
+		e = entry_of(mem_ptr(f.mem, e & ~4095ULL, 4096), va >> 21 & 511);
+		assert_int_equal(e & 0x83, 0x83);
+		assert_int_equal((e & ~0x1fffffULL) | (va & 0x1fffff), va);
+	}
 	tear_down(&f);
 }
 
@@ -254,6 +319,107 @@ static void multiboot_module_is_the_initrd(void **state)
 	tear_down(&f);
 }
 
+static void bss_of_a_kernel_loaded_again_is_zero(void **state)
+{
+	uint8_t k[1024];
+	struct fixture f;
+
+	set_up(&f, k, make_elf(k, 0x200000, true));
+	memset(mem_ptr(f.mem, 0x200000, 8192), 0xee, 8192);
+	assert_int_equal(load(&f), 0);
+	assert_int_equal(*(uint8_t *)mem_ptr(f.mem, 0x2000ff, 1), CODE);
+	assert_int_equal(*(uint8_t *)mem_ptr(f.mem, 0x200100, 1), 0);
+	assert_int_equal(*(uint8_t *)mem_ptr(f.mem, 0x201fff, 1), 0);
+	tear_down(&f);
+}
+
+static void multiboot_elf_linked_high_starts_at_its_physical_entry(void **state)
+{
+	uint8_t k[1024];
+	struct fixture f;
+	Elf64_Ehdr eh;
+	Elf64_Phdr ph;
+	size_t len = make_elf(k, 0x200000, false);
+
+	memcpy(&eh, k, sizeof(eh));
+	memcpy(&ph, k + 64, sizeof(ph));
+	ph.p_vaddr = 0xffffffff80200000;
+	eh.e_entry = ph.p_vaddr + 0x40;
+	memcpy(k, &eh, sizeof(eh));
+	memcpy(k + 64, &ph, sizeof(ph));
+	put(k, 512, 4, 0x1badb002);
+	put(k, 516, 4, 0);
+	put(k, 520, 4, 0u - 0x1badb002);
+	set_up(&f, k, len);
+	assert_int_equal(load(&f), 0);
+	assert_int_equal(f.bsp.rip, 0x200040);
+	tear_down(&f);
+}
+
+static void compressed_and_other_files_are_named(void **state)
+{
+	static const struct {
+		const char *bytes, *what;
+	} files[] = {
+		{"\x1f\x8b\x08", "gzip data"},
+		{"\xfd\x37zXZ", "xz data"},
+		{"MZ", "an EFI program"},
+		{"070701", "an initrd"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		char bytes[512] = "";
+		struct fixture f;
+
+		memcpy(bytes, files[i].bytes, strlen(files[i].bytes));
+		set_up(&f, bytes, sizeof(bytes));
+		assert_int_equal(load(&f), -ENOEXEC);
+		assert_non_null(strstr(f.err.msg, files[i].what));
+		tear_down(&f);
+	}
+}
+
+static void load_real_kernel(const char *path)
+{
+	struct fixture f;
+	const uint8_t *bp, *code;
+
+	print_message("%s\n", path);
+	set_up(&f, "", 0);
+	close(f.cfg.kernel_fd);
+	mem_free(f.mem);
+	f.cfg.kernel = path;
+	f.cfg.kernel_fd = open(path, O_RDONLY | O_CLOEXEC);
+	f.cfg.ram_low = 512 << 20;
+	assert_int_equal(mem_new(&f.mem), 0);
+	assert_int_equal(mem_add_ram(f.mem, "ram", 0, f.cfg.ram_low, &f.err), 0);
+	if (load(&f))
+		fail_msg("%s", f.err.msg);
+	bp = mem_ptr(f.mem, f.bsp.gpr[REG_RSI], 4096);
+	assert_memory_equal(bp + 0x202, "HdrS", 4);
+	/* startup_64 of every Linux begins with cld; cli */
+	code = mem_ptr(f.mem, f.bsp.rip, 2);
+	assert_int_equal(code[0], 0xfc);
+	assert_int_equal(code[1], 0xfa);
+	tear_down(&f);
+}
+
+/* CAISSON_TEST_KERNELS: a folder of distributions' kernels. */
+static void real_kernels_load(void **state)
+{
+	const char *dir = getenv("CAISSON_TEST_KERNELS");
+	char pattern[512];
+	glob_t g;
+
+	if (!dir)
+		skip();
+	snprintf(pattern, sizeof(pattern), "%s/vmlinuz*", dir);
+	assert_int_equal(glob(pattern, 0, NULL, &g), 0);
+	for (size_t i = 0; i < g.gl_pathc; i++)
+		load_real_kernel(g.gl_pathv[i]);
+	globfree(&g);
+}
+
 static void a_text_is_no_kernel(void **state)
 {
 	char text[4096];
@@ -273,11 +439,18 @@ int main(void)
 		cmocka_unit_test(truncated_bzimage_gets_a_sentence),
 		cmocka_unit_test(old_or_32_bit_kernels_get_a_sentence),
 		cmocka_unit_test(initrd_that_does_not_fit_says_how_much_is_needed),
+		cmocka_unit_test(kernel_that_does_not_fit_says_how_much_is_needed),
+		cmocka_unit_test(relocatable_kernel_goes_lower_where_ram_is_short),
+		cmocka_unit_test(page_tables_map_the_first_4_gib_one_to_one),
 		cmocka_unit_test(long_command_line_is_refused),
 		cmocka_unit_test(pvh_elf_starts_in_protected_mode_with_start_info),
 		cmocka_unit_test(elf_without_pvh_entry_gets_a_sentence),
 		cmocka_unit_test(elf_segment_outside_ram_gets_a_sentence),
 		cmocka_unit_test(multiboot_module_is_the_initrd),
+		cmocka_unit_test(bss_of_a_kernel_loaded_again_is_zero),
+		cmocka_unit_test(multiboot_elf_linked_high_starts_at_its_physical_entry),
+		cmocka_unit_test(compressed_and_other_files_are_named),
+		cmocka_unit_test(real_kernels_load),
 		cmocka_unit_test(a_text_is_no_kernel),
 	};
 

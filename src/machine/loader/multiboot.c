@@ -136,6 +136,9 @@ int multiboot_load(struct mem *mem, const struct image *img, uint64_t at,
 						 "kernel '%s': Multiboot file that is no ELF file and "
 							 "has no addresses",
 						 img->name);
+	if (!ret && info.entry > UINT32_MAX)
+		ret = err_set(err, -ENOEXEC, "kernel '%s': entry %#llx is beyond 4 GiB", img->name,
+			      (unsigned long long)info.entry);
 	if (!ret)
 		ret = loader_initrd(mem, cfg, info.end, UINT32_MAX, &initrd, &initrd_size, err);
 	if (!ret)
