@@ -178,6 +178,7 @@ void pci_dev_pre_save(struct pci_dev *p)
 
 int pci_dev_post_load(struct pci_dev *p, struct errbuf *err)
 {
+	memcpy(p->cfg, p->saved, sizeof(p->saved));
 	for (unsigned i = 0; i < PCI_CFG_SIZE; i++) {
 		uint8_t fixed = (uint8_t) ~(p->wmask[i] | p->w1cmask[i]);
 

@@ -36,8 +36,7 @@ struct virtq {			/* owner: the I/O loop's thread while enabled */
 	uint16_t last_avail, used_idx;
 	uint16_t signalled_used;
 	bool signalled_valid;
-	int eventfd;		/* kvm ioeventfd, -1 */
-	struct loop_watch watch;
+	struct loop_watch watch;	/* kvm: an ioeventfd's; fd -1 without */
 	bool kick_pending;	/* atomic: a kick is posted and not yet served */
 };
 
@@ -75,9 +74,10 @@ struct virtio_dev {
 	uint8_t status, config_generation;
 	uint16_t config_vector, queue_sel;
 	unsigned nqueues, config_len;
-	bool broken;		/* DEVICE_NEEDS_RESET until reset */
+	bool broken;		/* atomic: DEVICE_NEEDS_RESET until reset */
 	bool running;		/* queues are being served: I/O loop's view */
-	uint8_t isr;
+	uint8_t isr;		/* atomic */
+	uint8_t cfg_cap;	/* offset of the PCI configuration access capability */
 	struct virtq vq[VIRTIO_MAX_QUEUES];
 };
 
@@ -99,7 +99,8 @@ void virtio_write(struct device *dev, unsigned bar, uint64_t off, uint64_t val, 
 void virtio_pause(struct device *dev);		/* dev_ops.pause / resume */
 void virtio_resume(struct device *dev);
 extern const struct state_field virtio_dev_fields[];	/* for the type's state table */
-int virtio_post_load(struct virtio_dev *vd, struct errbuf *err);
+void virtio_pre_save(struct virtio_dev *vd);
+MUST_CHECK int virtio_post_load(struct virtio_dev *vd, struct errbuf *err);
 
 /*
  * Take the next chain.  1: *e filled in, 0: none (notifications re-enabled and
