@@ -29,6 +29,7 @@ static const struct mask {
 	{0xd, 1, 0},
 	{0x80000001, 0, 0},
 	{0x80000008, 0, ~0u},
+	{0x80000021, 0, 0}, /* flaws that AMD's processors do not have */
 };
 
 static const struct kvm_cpuid_entry2 *find(const struct table *t, uint32_t leaf, uint32_t sub)
@@ -54,7 +55,7 @@ static void cut(const struct table *host, struct kvm_cpuid_entry2 *e)
 			e->edx &= h->edx;
 		else if (e->function == 0x80000008)
 			e->ebx &= h->ebx;
-		else if (e->function == 0xd)
+		else if (e->function == 0xd || e->function == 0x80000021)
 			e->eax &= h->eax;
 		else {
 			e->ebx &= h->ebx;
