@@ -8,23 +8,26 @@
  */
 #include "cpu/x86/sem_int.h"
 
-/* Where @t leads with operand size @sz, or #GP(0). */
-static ALWAYS_INLINE uint64_t near_target(struct vcpu *c, uint64_t t, unsigned sz)
+/* Where @t leads with operand size @sz. */
+static ALWAYS_INLINE uint64_t near_target(uint64_t t, unsigned sz)
 {
-	if (sz == 8) {
-		if (unlikely((uint64_t)((int64_t)t >> 47) + 1 > 1))
-			raise_gp(c, 0);
-		return t;
-	}
-	t = sz == 4 ? (uint32_t)t : (uint16_t)t;
-	if (unlikely(t > c->s.seg[SEG_CS].limit && c->mode != MODE_64))
-		raise_gp(c, 0);
-	return t;
+	return sz == 8 ? t : sz == 4 ? (uint32_t)t : (uint16_t)t;
+}
+
+/* May control not go to near_target() @t? */
+static ALWAYS_INLINE bool bad_target(const struct vcpu *c, uint64_t t, unsigned sz)
+{
+	if (sz == 8)
+		return (uint64_t)((int64_t)t >> 47) + 1 > 1;
+	return t > c->s.seg[SEG_CS].limit && c->mode != MODE_64;
 }
 
 static ALWAYS_INLINE void jump(struct vcpu *c, uint64_t t, unsigned sz)
 {
-	c->s.rip = near_target(c, t, sz);
+	t = near_target(t, sz);
+	if (unlikely(bad_target(c, t, sz)))
+		raise_gp(c, 0);
+	c->s.rip = t;
 }
 
 /* --- JMP and Jcc ------------------------------------------------------------------- */
@@ -62,9 +65,20 @@ HANDLER(jmp_rm_8, jmp_rm, 8)
 
 /* --- CALL and RET ---------------------------------------------------------------------- */
 
+/* AMD processors let the stack fault before the target. */
+static void bad_call(struct vcpu *c, unsigned sz)
+{
+	uint64_t sp = (c->s.gpr[REG_RSP] - sz) & stack_mask(c);
+
+	lin_probe_write(c, seg_lin(c, SEG_SS, sp, sz, ACCESS_WRITE), sz);
+	raise_gp(c, 0);
+}
+
 static ALWAYS_INLINE void call_to(struct vcpu *c, uint64_t t, unsigned sz)
 {
-	t = near_target(c, t, sz);
+	t = near_target(t, sz);
+	if (unlikely(bad_target(c, t, sz)))
+		bad_call(c, sz);
 	push_val(c, sz, c->s.rip);
 	c->s.rip = t;
 }
@@ -85,8 +99,10 @@ static ALWAYS_INLINE void call_rm(struct vcpu *c, const struct insn *i, unsigned
 
 static ALWAYS_INLINE void ret(struct vcpu *c, const struct insn *i, unsigned sz)
 {
-	uint64_t t = near_target(c, peek_val(c, sz, 0), sz);
+	uint64_t t = near_target(peek_val(c, sz, 0), sz);
 
+	if (unlikely(bad_target(c, t, sz)))
+		raise_gp(c, 0);
 	stack_set(c, c->s.gpr[REG_RSP] + sz + i->imm);
 	c->s.rip = t;
 }
@@ -106,7 +122,7 @@ static void call_8(struct vcpu *c, const struct insn *i)
 	uint64_t rip = c->s.rip, t = rip + i->imm, sp = c->s.gpr[REG_RSP] - 8;
 	void *p;
 
-	if (unlikely((uint64_t)((int64_t)t >> 47) + 1 > 1 || !fast_write_ptr(c, sp, 8, &p))) {
+	if (unlikely(bad_target(c, t, 8) || !fast_write_ptr(c, sp, 8, &p))) {
 		call_slow_8(c, i);
 		return;
 	}
@@ -125,7 +141,7 @@ static void ret_8(struct vcpu *c, const struct insn *i)
 		return;
 	}
 	t = host_load((const void *)(e->addend + sp), 8);
-	if (unlikely((uint64_t)((int64_t)t >> 47) + 1 > 1)) {
+	if (unlikely(bad_target(c, t, 8))) {
 		ret_slow_8(c, i);
 		return;
 	}

@@ -176,6 +176,7 @@ MOVX(movsx_1_8, 1, 8, true)
 MOVX(movsx_2_2, 2, 2, true)
 MOVX(movsx_2_4, 2, 4, true)
 MOVX(movsx_2_8, 2, 8, true)
+MOVX(movsx_4_2, 4, 2, true)
 MOVX(movsx_4_4, 4, 4, true)
 MOVX(movsx_4_8, 4, 8, true)
 
@@ -190,10 +191,11 @@ static insn_fn *bind_movx(const struct insn *i)
 		{MOVX_ROW(movzx_1_2), MOVX_ROW(movzx_1_8), MOVX_ROW(movzx_1_8)},
 		{MOVX_ROW(movzx_2_2), MOVX_ROW(movzx_2_8), MOVX_ROW(movzx_2_8)},
 	};
+	/* MOVSXD to 16 bits reads 32, on AMD processors at least */
 	static const struct movx_row sx[3][3] = {
 		{MOVX_ROW(movsx_1_2), MOVX_ROW(movsx_1_4), MOVX_ROW(movsx_1_8)},
 		{MOVX_ROW(movsx_2_2), MOVX_ROW(movsx_2_4), MOVX_ROW(movsx_2_8)},
-		{{0}, MOVX_ROW(movsx_4_4), MOVX_ROW(movsx_4_8)},
+		{MOVX_ROW(movsx_4_2), MOVX_ROW(movsx_4_4), MOVX_ROW(movsx_4_8)},
 	};
 	unsigned from = size_index(i->srcsize), to = size_index(i->opsize) - SIZE_2;
 	const struct movx_row *row = i->op == OP_MOVZX ? &zx[from][to] : &sx[from][to];

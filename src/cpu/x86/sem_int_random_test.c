@@ -9,7 +9,7 @@
  */
 #include "cpu/x86/sem_fixture.h"
 
-enum { SIG_FPE = 8, SIG_SEGV = 11, SIG_ILL = 4, DEFAULT_ROUNDS = 300000 };
+enum { SIG_FPE = 8, SIG_SEGV = 11, SIG_BUS = 7, SIG_ILL = 4, DEFAULT_ROUNDS = 300000 };
 
 struct trial {
 	uint8_t code[32];
@@ -53,7 +53,10 @@ static void legacy_opcode(struct sem *s, struct trial *t)
 		put(t, opcodes38[(r >> 8) % ARRAY_SIZE(opcodes38)]);
 		return;
 	}
-	put(t, r % 100 >= 40 && is_prefix(r >> 16 & 0xff) ? 0x90 : r >> 16);
+	r = r >> 16 & 0xff;
+	if (t->len && t->code[t->len - 1] == 0x0f ? r == 0x38 || r == 0x3a : is_prefix(r))
+		r = 0x90;
+	put(t, r);
 }
 
 static void vex_opcode(struct sem *s, struct trial *t)
@@ -120,7 +123,7 @@ static bool aim(struct sem *s, struct trial *t, uint64_t target)
 		g[i->index] = i->base == REG_RSP ? rnd(s) & 3 : (uint64_t)(int64_t)(int16_t)rnd(s);
 		at = g[i->index] << i->scale;
 	}
-	if (i->base == REG_RSP && i->disp != (int8_t)i->disp)
+	if (i->base == REG_RSP && (i->disp != (int8_t)i->disp || i->adsize == 4))
 		return false;
 	if (i->base != INSN_NOREG) {
 		g[i->base] = target - at - (uint64_t)i->disp;
@@ -271,7 +274,7 @@ static bool same_regs(const struct sem *s, const struct trial *t, const struct h
 
 static int expected_result(int sig)
 {
-	return sig == SIG_FPE ? EXC_DE : sig == SIG_SEGV ? EXC_GP : RAN;
+	return sig == SIG_FPE ? EXC_DE : sig == SIG_SEGV ? EXC_GP : sig == SIG_BUS ? EXC_SS : RAN;
 }
 
 /* Run the trial on both sides.  True: they agree. */

@@ -119,17 +119,21 @@ static void pusha(struct vcpu *c, const struct insn *i)
 	stack_set(c, sp);
 }
 
+/*
+ * A fault in the middle leaves the registers before it loaded, as AMD processors do; with
+ * rSP as it was, starting over loads them again.
+ */
 static void popa(struct vcpu *c, const struct insn *i)
 {
 	unsigned sz = i->opsize;
-	uint64_t v[8];
 
-	for (unsigned n = 0; n < 8; n++)
-		v[7 - n] = peek_val(c, sz, n * sz);
+	for (unsigned n = 0; n < 8; n++) {
+		uint64_t v = peek_val(c, sz, n * sz);
+
+		if (7 - n != REG_RSP)
+			gpr_set(c, 7 - n, sz, v);
+	}
 	stack_set(c, c->s.gpr[REG_RSP] + 8 * sz);
-	for (unsigned n = 0; n < 8; n++)
-		if (n != REG_RSP)
-			gpr_set(c, n, sz, v[n]);
 }
 
 /* --- ENTER, LEAVE --------------------------------------------------------------------------- */

@@ -53,6 +53,21 @@ static ALWAYS_INLINE void compare(struct vcpu *c, unsigned sz, uint64_t d, uint6
 	flags_out(c, ax);
 }
 
+/* Which operand faults first is visible.  On AMD it is the source for REPE CMPSB only. */
+static ALWAYS_INLINE void cmps_element(struct vcpu *c, const struct insn *i, unsigned sz)
+{
+	uint64_t s, d;
+
+	if (sz == 1 && i->flags & INSN_REP) {
+		s = lin_load(c, source_lin(c, i, sz), sz);
+		d = lin_load(c, dest_lin(c, i, sz, ACCESS_READ), sz);
+	} else {
+		d = lin_load(c, dest_lin(c, i, sz, ACCESS_READ), sz);
+		s = lin_load(c, source_lin(c, i, sz), sz);
+	}
+	compare(c, sz, s, d);
+}
+
 /* A fault of the destination comes before the port is read: no data is lost. */
 static ALWAYS_INLINE void ins_element(struct vcpu *c, const struct insn *i, unsigned sz)
 {
@@ -86,10 +101,7 @@ static ALWAYS_INLINE void element(struct vcpu *c, const struct insn *i, enum x86
 		v = lin_load(c, source_lin(c, i, sz), sz);
 		lin_store(c, dest_lin(c, i, sz, ACCESS_WRITE), sz, v);
 		break;
-	case OP_CMPS: /* the destination's fault comes first, on AMD processors at least */
-		v = lin_load(c, dest_lin(c, i, sz, ACCESS_READ), sz);
-		compare(c, sz, lin_load(c, source_lin(c, i, sz), sz), v);
-		break;
+	case OP_CMPS: cmps_element(c, i, sz); break;
 	case OP_STOS: lin_store(c, dest_lin(c, i, sz, ACCESS_WRITE), sz, c->s.gpr[REG_RAX]); break;
 	case OP_LODS: gpr_set(c, REG_RAX, sz, lin_load(c, source_lin(c, i, sz), sz)); break;
 	case OP_SCAS:
@@ -206,10 +218,21 @@ static ALWAYS_INLINE bool condition_ends(const struct vcpu *c, const struct insn
 	return !(c->s.rflags & FL_ZF) == !!(i->flags & INSN_REP);
 }
 
+/* A port that is forbidden faults even when there is nothing to transfer. */
+static void forbid_port(struct vcpu *c, unsigned sz)
+{
+	uint32_t db = c->db_pending;
+
+	port_check(c, (uint16_t)c->s.gpr[REG_RDX], sz);
+	c->db_pending = db; /* no access, no breakpoint */
+}
+
 static ALWAYS_INLINE void repeat(struct vcpu *c, const struct insn *i, enum x86_op op, unsigned sz)
 {
 	uint64_t left = gpr_get(c, REG_RCX, i->adsize), done;
 
+	if (!left && (op == OP_INS || op == OP_OUTS))
+		forbid_port(c, sz);
 	while (left) {
 		done = wanted(c) ? 0 : run(c, i, op, sz, left);
 		if (!done) {
