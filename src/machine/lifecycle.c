@@ -158,7 +158,8 @@ static int reset_vcpus(struct machine *m, struct errbuf *err)
 	return 0;
 }
 
-int machine_reset(struct machine *m, struct errbuf *err)
+/* @by_guest goes into the event. */
+static int reset(struct machine *m, bool by_guest, struct errbuf *err)
 {
 	bool running = m->status == MACHINE_RUNNING;
 	int ret;
@@ -183,7 +184,14 @@ int machine_reset(struct machine *m, struct errbuf *err)
 		start_everything(m);
 	else if (m->status != MACHINE_PRELAUNCH)
 		m->status = MACHINE_PAUSED;
+	if (m->status != MACHINE_PRELAUNCH)
+		event(m, MACHINE_EVENT_RESET, by_guest);
 	return 0;
+}
+
+int machine_reset(struct machine *m, struct errbuf *err)
+{
+	return reset(m, false, err);
 }
 
 /* --- what the guest or its devices ask for -------------------------------------------------- */
@@ -198,13 +206,11 @@ static void guest_reset(struct machine *m)
 		event(m, MACHINE_EVENT_POWEROFF, 0);
 		return;
 	}
-	if (machine_reset(m, &err) < 0) {
+	if (reset(m, true, &err) < 0) {
 		log_error("reset: %s", err.msg);
 		m->status = MACHINE_INTERNAL_ERROR;
 		event(m, MACHINE_EVENT_ERROR, 0);
-		return;
 	}
-	event(m, MACHINE_EVENT_RESET, 0);
 }
 
 /* Machine loop's thread; the vCPUs are parking already. */

@@ -168,10 +168,30 @@ static int make_platform(struct machine *m, struct errbuf *err)
 	return ret;
 }
 
+static int thread_init_io(void *arg)
+{
+	struct machine *m = arg;
+
+	return m->cfg.thread_init ? m->cfg.thread_init(m->cfg.ctx, "io") : 0;
+}
+
+static int thread_init_net(void *arg)
+{
+	struct machine *m = arg;
+
+	return m->cfg.thread_init ? m->cfg.thread_init(m->cfg.ctx, "net") : 0;
+}
+
 static int add_disk(struct machine *m, unsigned i, struct errbuf *err)
 {
 	const struct machine_disk *d = &m->cfg.disk[i];
-	struct block_open_opts o = {d->readonly, m->cfg.ephemeral, m->cfg.name};
+	struct block_open_opts o = {
+		.readonly = d->readonly,
+		.ephemeral = m->cfg.ephemeral,
+		.holder = m->cfg.name,
+		.thread_init = thread_init_io,
+		.thread_arg = m,
+	};
 	struct virtio_blk_config c = {.nqueues = MIN(m->cfg.ncpus, 4u)};
 	char id[24], serial[24];
 	int ret = block_open(d->path, &o, m->env.io_loop, &m->block[i], err);
@@ -239,20 +259,6 @@ static int make_pci(struct machine *m, struct errbuf *err)
 }
 
 /* --- life ------------------------------------------------------------------------ */
-
-static int thread_init_io(void *arg)
-{
-	struct machine *m = arg;
-
-	return m->cfg.thread_init ? m->cfg.thread_init(m->cfg.ctx, "io") : 0;
-}
-
-static int thread_init_net(void *arg)
-{
-	struct machine *m = arg;
-
-	return m->cfg.thread_init ? m->cfg.thread_init(m->cfg.ctx, "net") : 0;
-}
 
 static int make_iothreads(struct machine *m, struct errbuf *err)
 {

@@ -179,6 +179,9 @@ static int load_ram(struct machine *m, const uint8_t *data, size_t len, struct e
 		if (mem_write(m->mem, gpa, chunk + 8, n - 8) < 0)
 			return err_set(err, -EINVAL, "RAM chunk %u at %#llx is outside RAM", i,
 				       (unsigned long long)gpa);
+		/* chunks follow each other: the next search starts behind this one */
+		len -= (size_t)(chunk + n - data);
+		data = chunk + n;
 	}
 }
 

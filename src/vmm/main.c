@@ -56,7 +56,9 @@ static void on_event(void *ctx, enum machine_event ev, int arg)
 	struct vmm *v = ctx;
 
 	switch (ev) {
-	case MACHINE_EVENT_RESET: tell(v, "RESET", cause(true, "guest-reset")); break;
+	case MACHINE_EVENT_RESET:
+		tell(v, "RESET", arg ? cause(true, "guest-reset") : cause(false, "host-request"));
+		break;
 	case MACHINE_EVENT_STOP: tell(v, "STOP", NULL); break;
 	case MACHINE_EVENT_RESUME: tell(v, "RESUME", NULL); break;
 	case MACHINE_EVENT_POWERDOWN: tell(v, "POWERDOWN", NULL); break;
@@ -105,9 +107,7 @@ static void on_escape(void *ctx, int key)
 		if (machine_reset(v->machine, &err) < 0) {
 			log_error("reset: %s", err.msg);
 			end(v, STATUS_FAILED);
-			break;
 		}
-		tell(v, "RESET", cause(false, "host-ui"));
 		break;
 	case 'q':
 	case 'x':
@@ -229,7 +229,7 @@ int main(int argc, char **argv)
 	int ret;
 
 	thread_name("caisson-vmm");
-	signals_follow_parent();	/* started by caisson run, ends with it */
+	signals_follow_parent(); /* started by caisson run, ends with it */
 	vm_config_init(&v.cfg);
 	ret = vm_config_parse(&v.cfg, argc, argv, &err);
 	if (!ret && v.cfg.help) {
@@ -245,6 +245,7 @@ int main(int argc, char **argv)
 		return STATUS_USAGE;
 	}
 	log_kinds = v.cfg.log_kinds;
+	json_object_seed(0); /* reads /dev/urandom, which the sandbox would refuse later */
 	ret = start(&v, &err);
 	if (ret) {
 		chardev_restore_terminal();

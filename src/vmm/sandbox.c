@@ -88,6 +88,7 @@ static const int main_calls[] = {
 	SCMP_SYS(accept4),	  SCMP_SYS(sendto),    SCMP_SYS(recvfrom), SCMP_SYS(unlink),
 	SCMP_SYS(unlinkat),	  SCMP_SYS(fallocate), SCMP_SYS(lstat),	   SCMP_SYS(shutdown),
 	SCMP_SYS(io_uring_enter), SCMP_SYS(fdatasync), SCMP_SYS(kill),	   SCMP_SYS(wait4),
+	SCMP_SYS(pread64), /* a reset loads the kernel again */
 };
 
 enum { KVMIO_TYPE = 0xae00, IOCTL_TYPE_MASK = 0xff00 };

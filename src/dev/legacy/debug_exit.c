@@ -2,8 +2,8 @@
 /*
  * debug_exit.c - a port through which a test guest ends its machine.
  *
- * A write ends the machine; the value's low byte is the exit status.  Exists only
- * where it was asked for.
+ * A write of n ends the machine with exit status (n << 1) | 1, as test guests expect
+ * of such a port elsewhere.  Exists only where it was asked for.
  */
 #include "dev/devices.h"
 
@@ -19,7 +19,7 @@ static uint64_t debug_exit_read(struct device *dev, unsigned bar, uint64_t off, 
 static void debug_exit_write(struct device *dev, unsigned bar, uint64_t off, uint64_t val,
 			     unsigned size)
 {
-	dev->env->request(dev->env->ctx, DEV_REQ_DEBUG_EXIT, (int)(val & 0xff));
+	dev->env->request(dev->env->ctx, DEV_REQ_DEBUG_EXIT, (int)((val & 0x7f) << 1 | 1));
 }
 
 static int debug_exit_init(struct device *dev, const void *cfg, struct errbuf *err)
