@@ -97,8 +97,10 @@ static void block_store(struct block *b, const struct insn *insns, unsigned n, c
 	b->n = (uint16_t)n;
 	b->nbytes = (uint16_t)nbytes;
 	memcpy(b->insns, insns, n * sizeof(*insns));
-	b->code = (uint8_t *)&b->insns[n];
-	memcpy(b->code, code, nbytes);
+	b->tail = (uint8_t *)&b->insns[n];
+	memcpy(b->head, code, MIN(nbytes, BLOCK_HEAD));
+	if (nbytes > BLOCK_HEAD)
+		memcpy(b->tail, code + BLOCK_HEAD, nbytes - BLOCK_HEAD);
 }
 
 /* --- decoding --------------------------------------------------------------- */
@@ -189,6 +191,14 @@ static unsigned decode_run(struct vcpu *c, const uint8_t *code, unsigned avail,
 	}
 	*nbytes = at;
 	return n;
+}
+
+bool block_same_slow(const struct block *b, const uint8_t *code)
+{
+	if (memcmp(code, b->head, MIN(b->nbytes, BLOCK_HEAD)))
+		return false;
+	return b->nbytes <= BLOCK_HEAD ||
+	       !memcmp(code + BLOCK_HEAD, b->tail, b->nbytes - BLOCK_HEAD);
 }
 
 /* --- look-up ---------------------------------------------------------------- */
@@ -297,7 +307,7 @@ struct block *block_fetch(struct vcpu *c)
 	c->code_page = (uintptr_t)hva & ~0xfffULL;
 	key = block_key((uintptr_t)hva, c->mode);
 	old = find_block(c->blocks, key);
-	if (old && old->nbytes <= MIN(page_left, limit) && bytes_same(hva, old->code, old->nbytes))
+	if (old && old->nbytes <= MIN(page_left, limit) && block_same(old, hva))
 		return old;
 	b = make_block(c, key, old, hva, MIN(page_left, limit));
 	return b ? b : fetch_straddling(c, lin, hva, MIN(page_left, limit), limit);

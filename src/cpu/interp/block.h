@@ -18,14 +18,17 @@ enum {
 	BLOCK_ARENA_BYTES = 16 << 20,
 };
 
-struct block {
+enum { BLOCK_HEAD = 32 };
+
+struct block {		       /* the first 64 bytes are what a look-up needs */
 	uint64_t key;	       /* block_key(); BLOCK_NOWHERE: no one's */
 	struct block *succ[2]; /* what ran after it lately */
-	struct block *next;    /* in its hash bucket */
-	uint8_t *code;	       /* nbytes as they were decoded, behind insns */
-	uint32_t alloc_bytes;
 	uint16_t nbytes, n;
 	bool rep_last; /* ends in a repeated string instruction, which may stop half way */
+	uint8_t head[BLOCK_HEAD]; /* the first of nbytes, as they were decoded */
+	uint8_t *tail;		  /* the others, behind insns */
+	struct block *next;	  /* in its hash bucket */
+	uint32_t alloc_bytes;
 	struct insn insns[];
 };
 #define BLOCK_NOWHERE (~0ULL)
@@ -60,39 +63,27 @@ static ALWAYS_INLINE size_t block_hash(uint64_t key)
 	return (key ^ key >> BLOCK_TABLE_BITS) & (BIT(BLOCK_TABLE_BITS) - 1);
 }
 
-static ALWAYS_INLINE uint64_t load64(const uint8_t *p)
-{
-	uint64_t v;
+typedef char bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
 
-	memcpy(&v, p, 8);
-	return v;
+/* Bit n: byte n of 16 is the same. */
+static ALWAYS_INLINE uint32_t same16(const uint8_t *a, const uint8_t *b)
+{
+	return (uint32_t)__builtin_ia32_pmovmskb128(*(const bytes16 *)a == *(const bytes16 *)b);
 }
 
-static ALWAYS_INLINE uint32_t load32(const uint8_t *p)
+/* The rare ways: many bytes, or so near a page's end that 32 may not be read. */
+bool block_same_slow(const struct block *b, const uint8_t *code);
+
+/* Are the bytes at @code still what @b was decoded from?  Without a branch on their number. */
+static ALWAYS_INLINE bool block_same(const struct block *b, const uint8_t *code)
 {
-	uint32_t v;
+	uint32_t same;
 
-	memcpy(&v, p, 4);
-	return v;
-}
-
-/* memcmp() of a few bytes without a call. */
-static ALWAYS_INLINE bool bytes_same(const uint8_t *a, const uint8_t *b, unsigned n)
-{
-	if (likely(n >= 8)) {
-		const uint8_t *last = a + n - 8;
-
-		for (; a < last; a += 8, b += 8)
-			if (load64(a) != load64(b))
-				return false;
-		return load64(last) == load64(b - (a - last));
-	}
-	if (n >= 4)
-		return load32(a) == load32(b) && load32(a + n - 4) == load32(b + n - 4);
-	while (n--)
-		if (a[n] != b[n])
-			return false;
-	return true;
+	if (unlikely(b->nbytes > BLOCK_HEAD ||
+		     ((uintptr_t)code & 0xfff) > MEM_PAGE_SIZE - BLOCK_HEAD))
+		return block_same_slow(b, code);
+	same = same16(code, b->head) | same16(code + 16, b->head + 16) << 16;
+	return !(~same & (BIT(b->nbytes) - 1));
 }
 
 /* A cached block of @key, which ran after @prev before or does now; or NULL. */
@@ -126,7 +117,7 @@ static ALWAYS_INLINE struct block *block_lookup(struct vcpu *c, struct block *pr
 		return block_fetch(c);
 	hva = e->addend + lin;
 	b = block_follow(c, prev, block_key(hva, c->mode));
-	if (unlikely(!b || !bytes_same((const uint8_t *)hva, b->code, b->nbytes)))
+	if (unlikely(!b || !block_same(b, (const uint8_t *)hva)))
 		return block_fetch(c);
 	if (unlikely(c->mode != MODE_64 && rip + b->nbytes - 1 > c->s.seg[SEG_CS].limit))
 		return block_fetch(c);

@@ -53,7 +53,8 @@ static ALWAYS_INLINE bool at_full_speed(const struct vcpu *c)
 		 (c->s.rflags & (FL_TF | FL_RF)));
 }
 
-static void run_blocks(struct vcpu *c)
+/* Not inlined: beside setjmp() nothing stays in registers. */
+static __attribute__((noinline)) void run_blocks(struct vcpu *c)
 {
 	struct block *b = c->blocks->single;
 

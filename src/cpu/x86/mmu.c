@@ -46,11 +46,10 @@ static void flush_kind(struct vcpu *c, bool global)
 
 			c->tlb_used[v][global][w] = 0;
 			for (; used; used &= used - 1) {
-				struct tlb_entry *e =
-					&c->tlb_all[v][w * 64 + (unsigned)__builtin_ctzll(used)];
+				unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
 
-				if (e->global == global)
-					entry_drop(e);
+				if (c->tlb_info[v][i].global == global)
+					entry_drop(&c->tlb_all[v][i]);
 			}
 		}
 	}
@@ -93,11 +92,11 @@ static void flush_large(struct vcpu *c, gva_t lin)
 			uint64_t used = c->tlb_used[v][0][w] | c->tlb_used[v][1][w];
 
 			for (; used; used &= used - 1) {
-				struct tlb_entry *e =
-					&c->tlb_all[v][w * 64 + (unsigned)__builtin_ctzll(used)];
+				unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
+				const struct tlb_info *t = &c->tlb_info[v][i];
 
-				if (e->page_shift > 12 && !((e->page ^ lin) >> e->page_shift))
-					entry_drop(e);
+				if (t->page_shift > 12 && !((t->page ^ lin) >> t->page_shift))
+					entry_drop(&c->tlb_all[v][i]);
 			}
 		}
 	}
@@ -105,14 +104,11 @@ static void flush_large(struct vcpu *c, gva_t lin)
 
 void tlb_flush_page(struct vcpu *c, gva_t lin)
 {
-	unsigned half = lin >> 63;
+	unsigned half = lin >> 63, i = lin >> 12 & (TLB_SIZE - 1);
 
-	for (unsigned v = 0; v < TLB_VIEWS; v++) {
-		struct tlb_entry *e = &c->tlb_all[v][lin >> 12 & (TLB_SIZE - 1)];
-
-		if (e->page == PAGE_OF(lin))
-			entry_drop(e);
-	}
+	for (unsigned v = 0; v < TLB_VIEWS; v++)
+		if (c->tlb_info[v][i].page == PAGE_OF(lin))
+			entry_drop(&c->tlb_all[v][i]);
 	if (c->large_mask[half] && !((lin ^ c->large_base[half]) & c->large_mask[half]))
 		flush_large(c, lin);
 }
@@ -138,6 +134,8 @@ static struct tlb_entry *slot_for(struct vcpu *c, gva_t page, enum tlb_view view
 	if (page_watched(c, page))
 		return &c->tlb_scratch;
 	c->tlb_used[view][w->global][i / 64] |= BIT(i % 64);
+	c->tlb_info[view][i] =
+		(struct tlb_info){.page = page, .page_shift = w->shift, .global = w->global};
 	if (w->shift > 12)
 		large_note(c, page, w->shift);
 	return &c->tlb_all[view][i];
@@ -162,10 +160,6 @@ static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum t
 		return NULL;
 	e = slot_for(c, page, view, &w);
 	e->addend = (uintptr_t)hva - page;
-	e->gpa = w.gpa;
-	e->page = page;
-	e->page_shift = w.shift;
-	e->global = w.global;
 	e->read_tag = w.rights & RIGHT_R ? page : TLB_INVALID;
 	e->exec_tag = w.rights & RIGHT_X ? page : TLB_INVALID;
 	e->write_tag = TLB_INVALID;
@@ -192,7 +186,7 @@ struct tlb_entry *mmu_fill(struct vcpu *c, gva_t lin, unsigned access, gpa_t *gp
 
 struct part {	      /* of an access, inside one page */
 	uint8_t *hva; /* NULL: not RAM */
-	gpa_t gpa;
+	gpa_t gpa;    /* if not */
 	unsigned size;
 };
 
@@ -202,9 +196,7 @@ static void translate_part(struct vcpu *c, gva_t lin, unsigned access, enum tlb_
 	struct tlb_entry *e = &c->tlb_all[view][lin >> 12 & (TLB_SIZE - 1)];
 	gva_t tag = access == ACCESS_WRITE ? e->write_tag : e->read_tag;
 
-	if (tag == PAGE_OF(lin))
-		p->gpa = e->gpa | (lin & 0xfff);
-	else
+	if (tag != PAGE_OF(lin))
 		e = fill(c, lin, access, view, &p->gpa);
 	p->hva = e ? (uint8_t *)(e->addend + lin) : NULL;
 }
@@ -303,10 +295,16 @@ static void access_parts(struct vcpu *c, gva_t lin, uint8_t *buf, unsigned size,
 	}
 }
 
-/* Only 2, 4 and 8 bytes: what may check more (16-byte SSE) raises #GP itself. */
+/*
+ * Natural alignment, as AMD has it: 16 bytes for vectors of 32, 8 for the x87's 10.  What
+ * is read or written in other sizes has checked itself.
+ */
 static void check_alignment(struct vcpu *c, gva_t lin, unsigned size)
 {
-	if (unlikely(c->align_check) && size <= 8 && lin & (size - 1) && !(size & (size - 1)))
+	unsigned mask = size == 10 ? 7 : size == 32 ? 15 : size & (size - 1) ? 0 : size - 1;
+
+	/* a non-canonical address is the greater mistake */
+	if (unlikely(c->align_check) && lin & mask && is_canonical(lin))
 		raise_err(c, EXC_AC, 0);
 }
 

@@ -100,8 +100,7 @@ static inline int sem_setup(void **state)
 		uint64_t page = (uintptr_t)s->buf + n * 4096;
 		struct tlb_entry *e = &c->tlb_all[TLB_USER][page >> 12 & (TLB_SIZE - 1)];
 
-		e->read_tag = e->write_tag = e->page = page;
-		e->gpa = page;
+		e->read_tag = e->write_tag = page;
 	}
 	sem_flat_mode(s, MODE_64);
 	*state = s;

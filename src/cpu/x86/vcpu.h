@@ -25,7 +25,7 @@
 
 /* Privilege views of the TLB: supervisor under SMAP (AC clear), supervisor, user. */
 enum tlb_view { TLB_SMAP, TLB_SUPER, TLB_USER, TLB_VIEWS };
-enum { TLB_BITS = 9, TLB_SIZE = 1 << TLB_BITS };
+enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS };
 #define TLB_INVALID 1ULL	/* no page address has bit 0 */
 
 /*
@@ -37,11 +37,12 @@ struct tlb_entry {
 	uint64_t write_tag;
 	uint64_t exec_tag;
 	uintptr_t addend;	/* host address - linear address */
-	gpa_t gpa;		/* of the page */
+};
+
+struct tlb_info {		/* of the same slot, for flushes */
+	gva_t page;		/* linear, whatever the tags say */
 	uint8_t page_shift;	/* of the guest's page: 12, 21, 22 or 30 */
 	bool global;
-	uint8_t pad[14];
-	gva_t page;		/* linear, whatever the tags say */
 };
 
 /* --- memo of outside accesses of the current instruction ---------------- */
@@ -129,6 +130,7 @@ struct vcpu {			/* owner: its thread, except @requests */
 	uint64_t tlb_used[TLB_VIEWS][2][TLB_SIZE / 64];	/* filled slots; [1]: global pages */
 	uint64_t large_base[2], large_mask[2];	/* lower, upper half: what large pages may cover */
 	struct tlb_entry tlb_scratch;	/* translation that must not be cached */
+	struct tlb_info tlb_info[TLB_VIEWS][TLB_SIZE];
 
 	struct tlb_entry tlb_all[TLB_VIEWS][TLB_SIZE] __attribute__((aligned(64)));
 };
