@@ -119,7 +119,7 @@ static ALWAYS_INLINE void vec_zero_upper(struct cpu_vec *v)
 	memset(v->b + 16, 0, 16);
 }
 
-/* Copy @len bytes of guest memory that may span pages.  A fault may leave a part done. */
+/* Copy @len bytes of guest memory, up to a page, that may span two.  Raises before it writes. */
 void lin_copy_in(struct vcpu *c, void *buf, gva_t lin, unsigned len);
 void lin_copy_out(struct vcpu *c, gva_t lin, const void *buf, unsigned len);
 

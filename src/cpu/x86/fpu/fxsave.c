@@ -8,6 +8,20 @@
  * (CPUID 8000_0008 EBX bit 2).  Source: SDM vol. 1, 10.5 and 13.4; AMD APM vol. 2, 11.4.4.
  */
 #include "cpu/x86/fpu/xstate.h"
+#include "cpu/x86/mmu.h"
+
+/* What the slow path takes at once; under alignment checks bytes, which are aligned. */
+static unsigned piece(const struct vcpu *c, unsigned n)
+{
+	return c->align_check ? 1 : MIN(n, 32);
+}
+
+/* Bytes to copy next by the slow path, which checks the alignment of some sizes. */
+static unsigned slow_piece(gva_t lin, unsigned n)
+{
+	n = MIN(n, 31);
+	return n > 1 && !(n & (n - 1)) && lin & (n - 1) ? n - 1 : n;
+}
 
 void lin_copy_in(struct vcpu *c, void *buf, gva_t lin, unsigned len)
 {
@@ -20,7 +34,7 @@ void lin_copy_in(struct vcpu *c, void *buf, gva_t lin, unsigned len)
 		if (likely(p)) {
 			memcpy(to, p, n);
 		} else {
-			n = MIN(n, 32);
+			n = piece(c, n);
 			lin_load_slow(c, lin, to, n);
 		}
 		to += n;
@@ -33,6 +47,8 @@ void lin_copy_out(struct vcpu *c, gva_t lin, const void *buf, unsigned len)
 {
 	const uint8_t *from = buf;
 
+	lin_probe_write(c, lin, 1);
+	lin_probe_write(c, (lin + len - 1) & c->addr_mask, 1);
 	while (len) {
 		unsigned n = MIN(len, MEM_PAGE_SIZE - (unsigned)(lin & (MEM_PAGE_SIZE - 1)));
 		void *p = tlb_write_ptr(c, lin, n);
@@ -40,7 +56,7 @@ void lin_copy_out(struct vcpu *c, gva_t lin, const void *buf, unsigned len)
 		if (likely(p)) {
 			memcpy(p, from, n);
 		} else {
-			n = MIN(n, 32);
+			n = piece(c, n);
 			lin_store_slow(c, lin, from, n);
 		}
 		from += n;
@@ -82,6 +98,12 @@ void legacy_pack_xmm(const struct vcpu *c, struct cpu_fxsave *out)
 		memcpy(out->xmm[n], c->s.vec[n].b, 16);
 }
 
+/* The pointers have 57 bits, those of the largest linear addresses there are. */
+static uint64_t canonical(uint64_t a)
+{
+	return (uint64_t)((int64_t)(a << 7) >> 7);
+}
+
 void legacy_load_x87(struct vcpu *c, bool wide, const struct cpu_fxsave *in)
 {
 	struct cpu_fxsave *fx = &c->s.fx;
@@ -90,8 +112,8 @@ void legacy_load_x87(struct vcpu *c, bool wide, const struct cpu_fxsave *in)
 	fcw_set(fx, in->fcw);
 	fx->ftw = in->ftw;
 	fx->fop = in->fop & 0x7ff;
-	fx->fip = wide ? in->fip : (uint32_t)in->fip;
-	fx->fdp = wide ? in->fdp : (uint32_t)in->fdp;
+	fx->fip = wide ? canonical(in->fip) : (uint32_t)in->fip;
+	fx->fdp = wide ? canonical(in->fdp) : (uint32_t)in->fdp;
 	memcpy(fx->st, in->st, sizeof(fx->st));
 	for (unsigned n = 0; n < 8; n++)
 		memset(fx->st[n] + 10, 0, 6);
@@ -112,6 +134,19 @@ unsigned xmm_count(const struct vcpu *c)
 
 enum { FX_BYTES = 512, FX_WRITTEN_32 = 288, FX_WRITTEN_64 = 416 };
 
+/*
+ * The region is not aligned to 16 bytes: #GP, but #AC, where that is on, if it is not
+ * even aligned to 4.  A non-canonical address comes first.
+ */
+static NORETURN void raise_misaligned(struct vcpu *c, gva_t lin)
+{
+	if (!is_canonical(lin))
+		raise_err(c, c->last_seg == SEG_SS ? EXC_SS : EXC_GP, 0);
+	if (c->align_check && lin & 3)
+		raise_err(c, EXC_AC, 0);
+	raise_gp(c, 0);
+}
+
 static gva_t fx_lin(struct vcpu *c, const struct insn *i, unsigned access)
 {
 	gva_t lin;
@@ -120,7 +155,7 @@ static gva_t fx_lin(struct vcpu *c, const struct insn *i, unsigned access)
 		raise_exc(c, EXC_NM);
 	lin = insn_lin(c, i, FX_BYTES, access);
 	if (lin & 15)
-		raise_gp(c, 0);
+		raise_misaligned(c, lin);
 	return lin;
 }
 

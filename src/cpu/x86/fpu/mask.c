@@ -17,29 +17,22 @@ struct byte_mask {
 	unsigned n;
 };
 
-static gva_t implicit_lin(struct vcpu *c, const struct insn *i, unsigned n)
-{
-	uint64_t ea = gpr_get(c, REG_RDI, i->adsize) + n;
-
-	if (i->adsize != 8)
-		ea &= BIT(i->adsize * 8) - 1;
-	return seg_lin(c, i->seg, ea, 1, ACCESS_WRITE);
-}
-
+/*
+ * The whole operand is checked, whatever the mask: what faults beside selected bytes is
+ * up to the implementation, and AMD's do it so.
+ */
 static void store_bytes(struct vcpu *c, const struct insn *i, const struct byte_mask *m)
 {
-	for (unsigned n = 0; n < m->n; n++) {
-		gva_t lin;
+	gva_t lin = seg_lin(c, i->seg, gpr_get(c, REG_RDI, i->adsize), m->n, ACCESS_WRITE);
 
-		if (!(m->mask[n] & 0x80))
-			continue;
-		lin = implicit_lin(c, i, n);
-		if (!tlb_write_ptr(c, lin, 1))
-			lin_probe_write(c, lin, 1);
+	if (!tlb_write_ptr(c, lin, m->n)) {
+		/* 8 bytes at a time: that is the alignment checked */
+		lin_probe_write(c, lin, 8);
+		lin_probe_write(c, (lin + m->n - 8) & c->addr_mask, 8);
 	}
 	for (unsigned n = 0; n < m->n; n++)
 		if (m->mask[n] & 0x80)
-			lin_store(c, implicit_lin(c, i, n), 1, m->data[n]);
+			lin_store(c, (lin + n) & c->addr_mask, 1, m->data[n]);
 }
 
 static void maskmovdqu(struct vcpu *c, const struct insn *i)
@@ -61,8 +54,8 @@ static void maskmovq(struct vcpu *c, const struct insn *i)
 	check_mmx(c);
 	memcpy(m.data, fx->st[(i->reg - top) & 7], 8);
 	memcpy(m.mask, fx->st[(i->rm - top) & 7], 8);
+	mmx_enter(fx); /* also if it faults (AMD) */
 	store_bytes(c, i, &m);
-	mmx_enter(fx);
 }
 
 /* --- VMASKMOVPS/PD, VPMASKMOVD/Q --------------------------------------------------- */
@@ -91,6 +84,37 @@ static gva_t element_lin(struct vcpu *c, const struct insn *i, uint64_t ea, unsi
 	return seg_lin(c, i->seg, ea, size, access);
 }
 
+/* Elements are exempt from alignment checks: under them go by bytes. */
+static uint64_t element_load(struct vcpu *c, gva_t lin, unsigned size)
+{
+	uint64_t v = 0;
+
+	if (likely(!c->align_check))
+		return lin_load(c, lin, size);
+	lin_copy_in(c, &v, lin, size);
+	return v;
+}
+
+static void element_store(struct vcpu *c, gva_t lin, unsigned size, uint64_t v)
+{
+	if (likely(!c->align_check))
+		lin_store(c, lin, size, v);
+	else
+		lin_copy_out(c, lin, &v, size);
+}
+
+static void element_probe(struct vcpu *c, gva_t lin, unsigned size)
+{
+	if (tlb_write_ptr(c, lin, size))
+		return;
+	if (likely(!c->align_check)) {
+		lin_probe_write(c, lin, size);
+		return;
+	}
+	lin_probe_write(c, lin, 1);
+	lin_probe_write(c, (lin + size - 1) & c->addr_mask, 1);
+}
+
 static void vmaskmov_load(struct vcpu *c, const struct insn *i)
 {
 	unsigned size = element_size(i), len = i->msize;
@@ -101,7 +125,7 @@ static void vmaskmov_load(struct vcpu *c, const struct insn *i)
 	for (unsigned n = 0; n < len / size; n++) {
 		if (!element_on(mask, n, size))
 			continue;
-		v = lin_load(c, element_lin(c, i, ea, n * size, ACCESS_READ), size);
+		v = element_load(c, element_lin(c, i, ea, n * size, ACCESS_READ), size);
 		memcpy(out.b + n * size, &v, size);
 	}
 	c->s.vec[i->reg] = out;
@@ -114,19 +138,14 @@ static void vmaskmov_store(struct vcpu *c, const struct insn *i)
 	uint64_t ea = insn_ea(c, i), v = 0;
 
 	for (unsigned n = 0; n < count; n++) {
-		gva_t lin;
-
-		if (!element_on(mask, n, size))
-			continue;
-		lin = element_lin(c, i, ea, n * size, ACCESS_WRITE);
-		if (!tlb_write_ptr(c, lin, size))
-			lin_probe_write(c, lin, size);
+		if (element_on(mask, n, size))
+			element_probe(c, element_lin(c, i, ea, n * size, ACCESS_WRITE), size);
 	}
 	for (unsigned n = 0; n < count; n++) {
 		if (!element_on(mask, n, size))
 			continue;
 		memcpy(&v, c->s.vec[i->reg].b + n * size, size);
-		lin_store(c, element_lin(c, i, ea, n * size, ACCESS_WRITE), size, v);
+		element_store(c, element_lin(c, i, ea, n * size, ACCESS_WRITE), size, v);
 	}
 }
 
@@ -176,11 +195,13 @@ void op_gather(struct vcpu *c, const struct insn *i)
 	for (unsigned n = 0; n < count; n++) {
 		uint64_t v;
 
-		if (!element_on(mask, n, size))
+		if (!element_on(mask, n, size)) {
+			memset(mask->b + n * size, 0, size);
 			continue;
-		v = lin_load(c,
-			     seg_lin(c, i->seg, gather_ea(c, i, n, qword_index), size, ACCESS_READ),
-			     size);
+		}
+		v = element_load(
+			c, seg_lin(c, i->seg, gather_ea(c, i, n, qword_index), size, ACCESS_READ),
+			size);
 		memcpy(dst->b + n * size, &v, size);
 		memset(mask->b + n * size, 0, size);
 		ext_commit(c);

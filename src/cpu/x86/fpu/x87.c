@@ -165,10 +165,11 @@ static void mem_store(struct vcpu *c, const struct x87_run *r, unsigned size)
 	uint64_t v;
 
 	memcpy(&v, r->mem, 8);
-	if (single_access(size))
+	if (single_access(size)) {
 		lin_store(c, r->lin, size, v);
-	else
-		lin_store_slow(c, r->lin, r->mem, size);
+		return;
+	}
+	lin_store_slow(c, r->lin, r->mem, size);
 }
 
 static void run_load(struct vcpu *c, const struct insn *i, struct x87_run *r)
@@ -238,6 +239,8 @@ static void run(struct vcpu *c, const struct insn *i, bool ignored)
 	fn(&r.image, r.mem, NULL, &r.io);
 	if (r.mem_out && result_stored(&r))
 		mem_store(c, &r, i->msize);
+	else if (r.mem_out)
+		lin_probe_write(c, r.lin, i->msize); /* faults like a store all the same */
 	run_commit(c, i, &r);
 }
 

@@ -8,6 +8,7 @@
  * Source: SDM vol. 1, 8.1.10.
  */
 #include "cpu/x86/fpu/fpu.h"
+#include "cpu/x86/mmu.h"
 
 enum { ENV_FIELDS = 7, ST_BYTES = 80, FRAME_MAX = ENV_FIELDS * 4 + ST_BYTES };
 enum { TAG_VALID, TAG_ZERO, TAG_SPECIAL, TAG_EMPTY };
@@ -140,6 +141,15 @@ static unsigned env_width(const struct insn *i)
 	return i->opsize == 2 ? 2 : 4;
 }
 
+static gva_t env_lin(struct vcpu *c, const struct insn *i, unsigned len, unsigned access)
+{
+	gva_t lin = insn_lin(c, i, len, access);
+
+	if (unlikely(c->align_check && lin & (env_width(i) - 1) && is_canonical(lin)))
+		raise_err(c, EXC_AC, 0);
+	return lin;
+}
+
 void x87_fnstenv(struct vcpu *c, const struct insn *i)
 {
 	unsigned width = env_width(i), len = ENV_FIELDS * width;
@@ -147,7 +157,7 @@ void x87_fnstenv(struct vcpu *c, const struct insn *i)
 	uint8_t frame[FRAME_MAX];
 
 	env_pack(c, &e, width, frame);
-	lin_copy_out(c, insn_lin(c, i, len, ACCESS_WRITE), frame, len);
+	lin_copy_out(c, env_lin(c, i, len, ACCESS_WRITE), frame, len);
 	fcw_set(&c->s.fx, c->s.fx.fcw | FSW_EXC);
 }
 
@@ -157,7 +167,7 @@ void x87_fldenv(struct vcpu *c, const struct insn *i)
 	uint8_t frame[FRAME_MAX];
 	struct env e;
 
-	lin_copy_in(c, frame, insn_lin(c, i, len, ACCESS_READ), len);
+	lin_copy_in(c, frame, env_lin(c, i, len, ACCESS_READ), len);
 	e = env_unpack(frame, width);
 	env_write_state(c, &e, width);
 }
@@ -171,7 +181,7 @@ void x87_fnsave(struct vcpu *c, const struct insn *i)
 	env_pack(c, &e, width, frame);
 	for (unsigned n = 0; n < 8; n++)
 		memcpy(frame + env_len + n * 10, c->s.fx.st[n], 10);
-	lin_copy_out(c, insn_lin(c, i, len, ACCESS_WRITE), frame, len);
+	lin_copy_out(c, env_lin(c, i, len, ACCESS_WRITE), frame, len);
 	x87_init(&c->s.fx);
 }
 
@@ -181,7 +191,7 @@ void x87_frstor(struct vcpu *c, const struct insn *i)
 	uint8_t frame[FRAME_MAX];
 	struct env e;
 
-	lin_copy_in(c, frame, insn_lin(c, i, len, ACCESS_READ), len);
+	lin_copy_in(c, frame, env_lin(c, i, len, ACCESS_READ), len);
 	e = env_unpack(frame, width);
 	env_write_state(c, &e, width);
 	for (unsigned n = 0; n < 8; n++) {
