@@ -150,6 +150,15 @@ static void *run_ptr(struct vcpu *c, const struct insn *i, unsigned seg, unsigne
 	return access == ACCESS_WRITE ? tlb_write_ptr(c, lin, sz) : tlb_read_ptr(c, lin, sz);
 }
 
+/* Would writing @bytes at @dst change the running instruction?  Then element by element. */
+static bool hits_itself(const struct vcpu *c, const struct insn *i, const void *dst, uint64_t bytes)
+{
+	uint64_t at = (c->insn_rip + c->s.seg[SEG_CS].base) & (MEM_PAGE_SIZE - 1);
+	uint64_t from = (uintptr_t)dst - c->code_page;
+
+	return unlikely(from < MEM_PAGE_SIZE) && from < at + i->len && at < from + bytes;
+}
+
 #define HOST_MOVS(suf, mod, insn) \
 	asm volatile("rep " insn suf : "+S"(src), "+D"(dst), "+c"(left) : : "memory")
 #define HOST_STOS(suf, mod, insn) \
@@ -179,6 +188,8 @@ static ALWAYS_INLINE uint64_t run(struct vcpu *c, const struct insn *i, enum x86
 	}
 	dst = run_ptr(c, i, SEG_ES, REG_RDI, write ? ACCESS_WRITE : ACCESS_READ, sz, &n);
 	if (!dst)
+		return 0;
+	if (write && hits_itself(c, i, dst, n * sz))
 		return 0;
 	left = n;
 	if (op == OP_MOVS)
