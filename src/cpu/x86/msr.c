@@ -28,6 +28,7 @@ enum {
 #define MSR_GS_BASE 0xc0000101U
 #define MSR_SYSCFG  0xc0010010U
 #define MSR_HWCR    0xc0010015U
+#define MSR_NB_CFG  0xc001001fU
 #define MSR_DE_CFG  0xc0011029U
 
 /* --- plain registers --------------------------------------------------------------- */
@@ -204,6 +205,7 @@ static const struct constant constants[] = {
 	{MSR_MCG_CAP, BOTH, 0, 0},  /* no banks */
 	{MSR_DEBUGCTL, BOTH, 0, 3}, /* LBR, BTF: no branch is recorded, a step is an instruction */
 	{MSR_SYSCFG, AMD, 0, ~0ULL},
+	{MSR_NB_CFG, AMD, 0, ~0ULL},
 	{MSR_HWCR, AMD, BIT(24), ~0ULL},  /* the TSC counts at P0's frequency */
 	{MSR_DE_CFG, AMD, BIT(1), ~0ULL}, /* LFENCE serialises */
 };
