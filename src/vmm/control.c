@@ -300,15 +300,11 @@ static void greet(struct client *cl)
 	reply(cl, json_pack("{s:{s:o,s:[]}}", "QMP", "version", command_version(), "capabilities"));
 }
 
-static void on_listen(struct loop_watch *w, uint32_t events)
+/* Takes @fd. */
+void control_add_client(struct control *c, int fd)
 {
-	struct control *c = container_of(w, struct control, watch);
-	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct client *cl;
+	struct client *cl = c->nclients < MAX_CLIENTS ? calloc(1, sizeof(*cl)) : NULL;
 
-	if (fd < 0)
-		return;
-	cl = c->nclients < MAX_CLIENTS ? calloc(1, sizeof(*cl)) : NULL;
 	if (!cl) {
 		close(fd);
 		return;
@@ -323,6 +319,14 @@ static void on_listen(struct loop_watch *w, uint32_t events)
 		return;
 	}
 	greet(cl);
+}
+
+static void on_listen(struct loop_watch *w, uint32_t events)
+{
+	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0)
+		control_add_client(container_of(w, struct control, watch), fd);
 }
 
 void control_event(struct control *c, const char *name, json_t *data)

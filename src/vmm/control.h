@@ -22,5 +22,7 @@ void control_free(struct control *c); /* sends what is queued, unlinks the socke
 DEFINE_AUTO(control);
 /* The machine that commands act on; before the loop runs.  @quit: what "quit" calls. */
 void control_attach(struct control *c, struct machine *m, void (*quit)(void *ctx), void *ctx);
+/* A client on @fd, which is taken: what a connection to the socket becomes. */
+void control_add_client(struct control *c, int fd);
 /* Tell every client.  Takes @data (may be NULL). */
 void control_event(struct control *c, const char *name, json_t *data);
