@@ -16,13 +16,6 @@ static unsigned piece(const struct vcpu *c, unsigned n)
 	return c->align_check ? 1 : MIN(n, 32);
 }
 
-/* Bytes to copy next by the slow path, which checks the alignment of some sizes. */
-static unsigned slow_piece(gva_t lin, unsigned n)
-{
-	n = MIN(n, 31);
-	return n > 1 && !(n & (n - 1)) && lin & (n - 1) ? n - 1 : n;
-}
-
 void lin_copy_in(struct vcpu *c, void *buf, gva_t lin, unsigned len)
 {
 	uint8_t *to = buf;
