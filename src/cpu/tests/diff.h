@@ -27,7 +27,12 @@ enum {
 	DIFF_RUN = 0x10100000, /* native side only: struct run_area */
 };
 
-enum { DIFF_CS32 = 0x23, DIFF_DS = 0x2b, DIFF_CS64 = 0x33 }; /* as Linux has them */
+enum {
+	DIFF_CS32 = 0x23,
+	DIFF_DS = 0x2b,
+	DIFF_CS64 = 0x33,
+	DIFF_CPUNODE = 0x7b
+}; /* as Linux has them */
 enum { WIN_DATA, WIN_STACK, WIN_COUNT };
 enum { PATCH_MAX = 64, VEC_NONE = -1 };
 
@@ -78,6 +83,8 @@ struct diff_pages { /* host views of the pages, writable */
 
 /* Fill @buf with the content that window @win (WIN_COUNT: the read-only page) starts with. */
 void diff_fill_window(unsigned win, uint8_t *buf, size_t len);
+/* Linear address of the memory operand of @i. */
+uint64_t diff_operand(const struct diff_case *c, const struct insn *i);
 /* Write the instruction, what follows it, and the patches. */
 void diff_place(const struct diff_pages *p, const struct diff_case *c);
 /* Record what the instruction changed in the windows, and put everything back. */
@@ -103,12 +110,15 @@ const char *diff_group_name(unsigned group);
 int diff_group_of(const struct insn *i, const char **why);
 /* Write the list of what is not compared. */
 void diff_list_skipped(FILE *f);
-/* RFLAGS bits to compare after @i (status flags it leaves undefined are masked). */
-uint64_t diff_flags_mask(const struct insn *i);
+/*
+ * Does @i access memory more than once?  Processors do so in any order, so that of a
+ * fault only the vector is compared.
+ */
+bool diff_many_accesses(const struct insn *i);
 /* Is the drawn instruction one that is not compared (INT 80h)? */
 bool diff_excluded(const struct diff_case *c);
 /* Did the host use something that no model offers? */
-bool diff_host_only(const struct diff_result *native);
+bool diff_host_only(const struct diff_case *c, const struct diff_result *native);
 
 /* --- comparison (diff_compare.c) ----------------------------------------------------- */
 
@@ -129,6 +139,9 @@ enum { DIFF_BATCH = 1024 };
 void diff_native_start(struct diff_native *n, unsigned count);
 /* Wait.  -EIO: the child died or hung at case *@at, and has been replaced. */
 MUST_CHECK int diff_native_wait(struct diff_native *n, unsigned *at);
+
+/* Limit of the segment DIFF_CPUNODE where the child runs. */
+uint32_t diff_native_cpunode_limit(void);
 
 struct diff_soft;
 MUST_CHECK int diff_soft_new(struct diff_soft **out);

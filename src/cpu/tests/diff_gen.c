@@ -332,7 +332,8 @@ void diff_gen_case(const struct diff_gen *g, enum x86_mode mode, unsigned group,
 	*c = (struct diff_case){.seed = seed, .mode = (uint8_t)mode, .group = (uint8_t)group};
 	c->nbytes = (uint8_t)(len > 0 ? len : INSN_MAX_LEN);
 	memcpy(c->code, e.b, c->nbytes);
-	c->code_at = place_code(&r, c->nbytes);
+	/* whether a bad instruction is fetched to its end is not defined */
+	c->code_at = len > 0 ? place_code(&r, c->nbytes) : DIFF_CODE + 0x400;
 	random_registers(&r, c);
 	if (len > 0)
 		diff_operands(&r, c, &i, e.disp_at);

@@ -11,6 +11,23 @@ void diff_fill_window(unsigned win, uint8_t *buf, size_t len)
 		rng_vector(&r, buf + n, 16);
 }
 
+uint64_t diff_operand(const struct diff_case *c, const struct insn *i)
+{
+	uint64_t ea = (uint64_t)i->disp, base = 0;
+
+	if (i->base != INSN_NOREG)
+		ea += c->gpr[i->base];
+	if (i->index != INSN_NOREG)
+		ea += c->gpr[i->index] << i->scale;
+	if (i->flags & INSN_RIPREL)
+		ea += c->code_at + i->len;
+	if (i->adsize != 8)
+		ea &= i->adsize == 4 ? 0xffffffff : 0xffff;
+	if (i->seg == SEG_FS || i->seg == SEG_GS)
+		base = i->seg == SEG_FS ? c->fsbase : c->gsbase;
+	return base + ea;
+}
+
 static uint32_t tail_of(const struct diff_case *c)
 {
 	return c->mode == MODE_64 ? DIFF_TAIL : DIFF_TAIL32;
@@ -73,11 +90,30 @@ static void collect_window(uint8_t *now, const uint8_t *was, struct diff_mem *m)
 	memcpy(now + first, was + first, m->len);
 }
 
+/*
+ * FXSAVE writes MXCSR_MASK, where AMD has a bit that no model offers: that is taken out
+ * of the comparison.
+ */
+static void forget_fxsave(const struct diff_pages *p, const struct diff_case *c)
+{
+	struct insn i;
+	uint64_t at;
+
+	if (x86_decode(c->code, c->nbytes, (enum x86_mode)c->mode, &i) <= 0 || i.op != OP_FXSAVE)
+		return;
+	at = diff_operand(c, &i);
+	if (at < DIFF_DATA || at > DIFF_DATA + DIFF_WIN_SIZE - 32)
+		return;
+	memcpy(p->win[WIN_DATA] + (at - DIFF_DATA) + 28,
+	       p->pristine[WIN_DATA] + (at - DIFF_DATA) + 28, 4);
+}
+
 void diff_collect(const struct diff_pages *p, const struct diff_case *c, struct diff_result *r)
 {
 	unsigned at, n = code_span(c, &at);
 
 	memset(p->code + at, 0xcc, n);
+	forget_fxsave(p, c);
 	for (unsigned w = 0; w < WIN_COUNT; w++)
 		collect_window(p->win[w], p->pristine[w], &r->mem[w]);
 }

@@ -8,6 +8,7 @@
  * hanging child and starts another.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -191,12 +192,43 @@ static void write_tail(uint8_t *tail)
 	memcpy(tail + 0x805, &cs, 2);
 }
 
+/* Stay on the first CPU there is: LSL of Linux's per-CPU segment tells the CPU's number. */
+static void pin(void)
+{
+	cpu_set_t set;
+	int cpu = 0;
+
+	if (sched_getaffinity(0, sizeof(set), &set))
+		return;
+	while (cpu < CPU_SETSIZE && !CPU_ISSET(cpu, &set))
+		cpu++;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		perror("diff-cpu: sched_setaffinity");
+}
+
+uint32_t diff_native_cpunode_limit(void)
+{
+	uint64_t limit = 0;
+	cpu_set_t was;
+
+	if (sched_getaffinity(0, sizeof(was), &was))
+		return 0;
+	pin();
+	__asm__ volatile("lsl %1, %0" : "+r"(limit) : "r"((uint64_t)DIFF_CPUNODE) : "cc");
+	if (sched_setaffinity(0, sizeof(was), &was))
+		perror("diff-cpu: sched_setaffinity");
+	return (uint32_t)limit;
+}
+
 static bool child_setup(void *arg)
 {
 	struct diff_native *n = arg;
 	struct diff_pages *p = &n->pages;
 	uint8_t *tail = map_code(DIFF_TAIL, 0x1000), *ro;
 
+	pin();
 	p->code = map_code(DIFF_CODE, DIFF_CODE_SIZE);
 	ro = map_at(DIFF_RO, 0x1000, PROT_READ | PROT_WRITE, -1);
 	if (!tail || !p->code || !ro || !map_window(p, WIN_DATA, DIFF_DATA) ||

@@ -109,8 +109,9 @@ static uint64_t branch_target(struct diff_rng *r, const struct diff_case *c)
 static uint16_t pick_selector(struct diff_rng *r)
 {
 	static const uint16_t sels[] = {
-		0,    1,    3,	 DIFF_CS32, DIFF_DS, DIFF_CS64, 0x20,	0x28, 0x30, 0x08, 0x10,
-		0x18, 0x2a, 0x7, 0x14,	    0x53,    0x83,	0xfffb, 0x33, 0x2b, 0x23, 0x6b};
+		0,    1,    3,	  DIFF_CS32, DIFF_DS, DIFF_CS64, 0x20, 0x28, 0x30, 0x08,
+		0x10, 0x18, 0x2a, 0x7,	     0x14,    0xfffb,	 0x83, 0x33, 0x2b, 0x23,
+	};
 
 	return sels[rng_below(r, ARRAY_SIZE(sels))];
 }
@@ -305,10 +306,10 @@ static void integer_operands(struct diff_rng *r, struct diff_case *c, const stru
 		if (!(i->flags & INSN_MEM) && rng_chance(r, 80))
 			c->gpr[i->rm] = (c->gpr[i->rm] & ~0xffffULL) | pick_selector(r);
 		break;
-	case OP_CMPXCHG8B:
-	case OP_CMPXCHG16B:
-	case OP_CMPXCHG:
-	case OP_BOUND: break;
+	case OP_RET_FAR: /* processors look at the outer stack before they check the selector */
+		if (i->opcode == 0xca)
+			c->code[i->len - 1] = 0, c->code[i->len - 2] &= 0xf8;
+		break;
 	case OP_WRFSBASE:
 	case OP_WRGSBASE:
 		if (rng_chance(r, 60))
@@ -383,12 +384,16 @@ void diff_operands(struct diff_rng *r, struct diff_case *c, const struct insn *i
 		c->gpr[REG_RDI] = pick_target(r, c, i->msize) - seg_base(c, i->seg);
 	if (i->op == OP_GATHER)
 		gather_operands(r, c, i);
+	if (i->op == OP_GATHER || (i->op == OP_MASKMOV && i->flags & INSN_MEM))
+		c->rflags &= ~(uint64_t)FL_AC; /* whether elements are checked is up to the model */
 	if (i->flags & INSN_BRANCH)
 		branch_operands(r, c, i);
 	if (uses_stack(i))
 		stack_operands(r, c, i);
 	if (i->flags & INSN_MEM)
 		memory_operand(r, c, i, disp_at);
+	if (i->op == OP_CALL_FAR_M) /* pushes with the width of the code it enters */
+		c->gpr[REG_RSP] = (uint32_t)c->gpr[REG_RSP];
 	if (i->op == OP_LEAVE) /* what it pops is at RBP */
 		c->gpr[REG_RBP] = c->gpr[REG_RSP];
 }

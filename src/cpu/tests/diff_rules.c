@@ -135,7 +135,6 @@ static const struct {
 	{OP_LOOPNE, G_BRANCH},
 	{OP_INT3, G_BRANCH},
 	{OP_INTO, G_BRANCH},
-	{OP_ICEBP, G_BRANCH},
 	{OP_UD, G_BRANCH},
 	{OP_JMP_FAR, G_FAR},
 	{OP_JMP_FAR_M, G_FAR},
@@ -229,6 +228,7 @@ static const struct {
 	{OP_VMCALL, -1, hypercall},
 	{OP_VMMCALL, -1, hypercall},
 	{OP_SYSEXIT, -1, hypercall},
+	{OP_ICEBP, -1, hypercall},
 	{OP_XSAVE, -1, xinuse},
 	{OP_XSAVEOPT, -1, xinuse},
 	{OP_XSAVEC, -1, xinuse},
@@ -299,9 +299,19 @@ void diff_list_skipped(FILE *f)
 	fprintf(f, "\n");
 }
 
-uint64_t diff_flags_mask(const struct insn *i)
+bool diff_many_accesses(const struct insn *i)
 {
-	return ~0ULL;
+	switch (i->op) {
+	case OP_IRET:
+	case OP_RET_FAR:
+	case OP_JMP_FAR_M:
+	case OP_CALL_FAR:
+	case OP_CALL_FAR_M:
+	case OP_FXSAVE:
+	case OP_FXRSTOR: return true;
+	case OP_X87: return i->msize > 10;
+	default: return false;
+	}
 }
 
 bool diff_excluded(const struct diff_case *c)
@@ -313,7 +323,28 @@ bool diff_excluded(const struct diff_case *c)
 	return len > 0 && diff_group_of(&i, &why) < 0;
 }
 
-bool diff_host_only(const struct diff_result *native)
+/* Zen takes VPERMQ and VPERMPD with W0, too. */
+static bool is_vpermq_w0(const struct diff_case *c)
 {
-	return native->fx.mxcsr & MXCSR_MM;
+	const uint8_t *b = c->code;
+
+	while (b < c->code + c->nbytes - 4 && *b != 0xc4)
+		b++;
+	return b[0] == 0xc4 && (b[1] & 0x1f) == 3 && !(b[2] & 0x80) && b[3] <= 1;
+}
+
+/* Some microcode looks at LOCK last, when the operand has already faulted. */
+static bool is_late_lock(const struct diff_case *c, const struct diff_result *native)
+{
+	return memchr(c->code, 0xf0, 4) && native->vector != VEC_NONE;
+}
+
+bool diff_host_only(const struct diff_case *c, const struct diff_result *native)
+{
+	struct insn i;
+
+	if (native->fx.mxcsr & MXCSR_MM)
+		return true;
+	return x86_decode(c->code, c->nbytes, (enum x86_mode)c->mode, &i) == X86_UD &&
+	       (is_vpermq_w0(c) || is_late_lock(c, native));
 }

@@ -101,11 +101,14 @@ static void build_tables(struct diff_soft *s)
 		0,
 	};
 	uint64_t tss = K_BASE + P_TSS;
+	uint32_t cpunode = diff_native_cpunode_limit();
 
 	memcpy(s->ram + P_GDT, gdt, sizeof(gdt));
 	poke64(s, P_GDT + TSS_SEL,
 	       0x00008b0000000067 | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56);
 	poke64(s, P_GDT + TSS_SEL + 8, tss >> 32);
+	poke64(s, P_GDT + (DIFF_CPUNODE & ~7),
+	       0x0040f50000000000 | (cpunode & 0xffff) | (uint64_t)(cpunode >> 16) << 48);
 	poke64(s, P_TSS + 4, K_BASE + P_STACK + 0x1000); /* RSP0 */
 	s->ram[P_TSS + 0x66] = 0xff;			 /* no I/O permission map */
 	for (unsigned v = 0; v < 256; v++) {

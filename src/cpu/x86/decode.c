@@ -387,7 +387,7 @@ static uint8_t mem_size(const struct row *r, const struct insn *i, bool w)
 
 	switch (r->msize) {
 	case MS_OP: return i->opsize;
-	case MS_OPSEL: return (uint8_t)(i->opsize + 2);
+	case MS_OPSEL: return (uint8_t)(MIN(i->opsize, 4) + 2);
 	case MS_PAIR: return (uint8_t)(i->opsize * 2);
 	case MS_DT: return i->opsize == 8 ? 10 : 6;
 	case MS_W: return w ? 8 : 4;

@@ -461,6 +461,8 @@ static const char *one_case(const ZydisDecoder *d, const struct pick *p, struct 
 		return *len > 0 ? "only accepted here" : NULL;
 	if (*len < 0)
 		return excused(z, p->mode) ? NULL : "only accepted by Zydis";
+	if (i->op == OP_UD) /* AMD looks at no ModRM of UD0 and UD1 */
+		return NULL;
 	if (*len != z->i.length)
 		return "length";
 	return compare(i, z);

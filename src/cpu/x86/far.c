@@ -275,10 +275,11 @@ static void far_call(struct vcpu *c, uint16_t sel, uint64_t off, unsigned size)
 
 static uint64_t load_pointer(struct vcpu *c, const struct insn *i, uint16_t *sel)
 {
+	unsigned size = i->msize - 2u; /* AMD: no 64-bit offsets, though CALL pushes 64 bits */
 	uint64_t ea = insn_ea(c, i), off;
 
-	off = lin_load(c, seg_lin(c, i->seg, ea, i->opsize, ACCESS_READ), i->opsize);
-	ea += i->opsize;
+	off = lin_load(c, seg_lin(c, i->seg, ea, size, ACCESS_READ), size);
+	ea += size;
 	if (i->adsize != 8)
 		ea = cut(ea, i->adsize);
 	*sel = (uint16_t)lin_load(c, seg_lin(c, i->seg, ea, 2, ACCESS_READ), 2);

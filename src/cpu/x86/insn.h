@@ -24,7 +24,7 @@
  *   MOV_R_S FORM_RM_R, MOV_S_R FORM_R_RM (msize 2; register forms by opsize).
  *   MOV_R_CR/DR FORM_RM_R, MOV_CR/DR_R FORM_R_RM: control register number in reg.
  * - LDS .. LSS: opsize of the offset; msize opsize + 2.  JMP_FAR_M, CALL_FAR_M: the
- *   same, FORM_RM.  LGDT ..: FORM_RM, opsize 2, 4, 8, msize 6 or 10.  BOUND: msize
+ *   same, FORM_RM; CALL_FAR_M with REX.W has opsize 8 (what it pushes), msize 6.  LGDT ..: FORM_RM, opsize 2, 4, 8, msize 6 or 10.  BOUND: msize
  *   2 * opsize.  SLDT, STR, SMSW: opsize for registers, msize 2.
  * - LAR, LSL: srcsize 2.  MOVSXD: srcsize 4, also with opsize 2 (as AMD).
  * - IN, OUT by DX: FORM_NONE.  JCXZ, LOOP*: the counter has adsize bytes.

@@ -108,9 +108,9 @@ static void iret_protected(struct vcpu *c, unsigned size)
 	}
 	return_check_cs(c, sel, &d);
 	cs = desc_to_seg(c, &d, sel);
+	rip_check(c, &cs, rip, 0);
 	if (outer)
 		ss = return_check_ss(c, ss_sel, sel & SEL_RPL, c->long_mode && cs.attr & ATTR_L);
-	rip_check(c, &cs, rip, 0);
 	flags_merge(c, flags, mask);
 	if (outer) {
 		return_commit(c, &cs, &ss, rip, rsp);

@@ -56,7 +56,7 @@ enum row_imm {
 /* Bytes of the memory operand: a number, or one of these. */
 enum row_msize {
 	MS_OP = 0xe0, /* opsize */
-	MS_OPSEL,     /* opsize + 2: far pointer */
+	MS_OPSEL,     /* far pointer: opsize, but at most 4, and 2 */
 	MS_PAIR,      /* 2 * opsize */
 	MS_DT,	      /* 10 in 64-bit mode, else 6: descriptor table register */
 	MS_W,	      /* 4, or 8 with W */

@@ -234,7 +234,7 @@ const struct row optab_0f[256] = {
 	[0xb6] = ROW(MOVZX, R_RM, V, NONE, 0, MR, MRM | AT_SRC_B),
 	[0xb7] = ROW(MOVZX, R_RM, V, NONE, 0, MR, MRM | AT_SRC_W),
 	[0xb8] = GROUP(PP, pp_b8),
-	[0xb9] = UD_ROW(MRM),
+	[0xb9] = UD_ROW(0), /* AMD looks at no ModRM of UD1 and UD0 */
 	[0xba] = GROUP(REG, grp_ba),
 	[0xbb] = ROW(BTC, RM_R, V, NONE, MS_OP, MRW, MRM | AT_LOCK),
 	[0xbc] = GROUP(PP, pp_bc),
@@ -246,5 +246,5 @@ const struct row optab_0f[256] = {
 	[0xc3] = GROUP(PP, pp_c3),
 	[0xc7] = GROUP(MOD, mod_c7),
 	X8(0xc8, BSWAP),
-	[0xff] = UD_ROW(MRM),
+	[0xff] = UD_ROW(0),
 };

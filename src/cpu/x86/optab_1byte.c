@@ -69,7 +69,7 @@ static const struct row grp_ff[8] = {
 	ROW(INC, RM, V, NONE, MS_OP, MRW, MRM | AT_LOCK),
 	ROW(DEC, RM, V, NONE, MS_OP, MRW, MRM | AT_LOCK),
 	ROW(CALL_RM, RM, D64, NONE, MS_OP, MR | BR, MRM),
-	ROW(CALL_FAR_M, RM, Z, NONE, MS_OPSEL, MR | BR, MRM | AT_MEM),
+	ROW(CALL_FAR_M, RM, V, NONE, MS_OPSEL, MR | BR, MRM | AT_MEM),
 	ROW(JMP_RM, RM, D64, NONE, MS_OP, MR | BR, MRM),
 	ROW(JMP_FAR_M, RM, Z, NONE, MS_OPSEL, MR | BR, MRM | AT_MEM),
 	ROW(PUSH, RM, D64, NONE, MS_OP, MR, MRM),
@@ -96,6 +96,11 @@ static const struct row pp_90[4] = {
 	SIMPLE(PAUSE),
 	SIMPLE(NOP),
 };
+/* F2 and F3 choose the condition, whatever the opcode says (measured on Zen 4). */
+#define LOOPE_ROW  ROW(LOOPE, REL, D64, B, 0, BR, 0)
+#define LOOPNE_ROW ROW(LOOPNE, REL, D64, B, 0, BR, 0)
+static const struct row pp_e0[4] = {LOOPNE_ROW, LOOPNE_ROW, LOOPE_ROW, LOOPNE_ROW};
+static const struct row pp_e1[4] = {LOOPE_ROW, LOOPE_ROW, LOOPE_ROW, LOOPNE_ROW};
 static const struct row by_90[2] = {
 	GROUP(PP, pp_90),
 	ROW(XCHG, RM_R, V, NONE, 0, 0, AT_OPREG),
@@ -231,8 +236,8 @@ const struct row optab_1byte[256] = {
 	[0xdd] = X87(5),
 	[0xde] = X87(6),
 	[0xdf] = X87(7),
-	[0xe0] = ROW(LOOPNE, REL, D64, B, 0, BR, 0),
-	[0xe1] = ROW(LOOPE, REL, D64, B, 0, BR, 0),
+	[0xe0] = GROUP(PP, pp_e0),
+	[0xe1] = GROUP(PP, pp_e1),
 	[0xe2] = ROW(LOOP, REL, D64, B, 0, BR, 0),
 	[0xe3] = ROW(JCXZ, REL, D64, B, 0, BR, 0),
 	[0xe4] = ROW(IN, IO_I, B, UB, 0, INSN_IO | ENDS, 0),

@@ -202,9 +202,9 @@ void op_lmsw(struct vcpu *c, const struct insn *i)
 /* Number of the register after aliasing: 0..3, 6, 7.  Raises as every MOV DR does. */
 static unsigned dr_open(struct vcpu *c, unsigned n)
 {
+	need_cpl0(c);
 	if (n > 7 || ((n == 4 || n == 5) && c->s.cr4 & CR4_DE))
 		raise_ud(c);
-	need_cpl0(c);
 	if (c->s.dr7 & DR7_GD) {
 		c->s.dr6 |= DR6_BD;
 		raise_exc(c, EXC_DB);

@@ -105,6 +105,9 @@ static bool inspect(struct vcpu *c, uint16_t sel, unsigned types, struct desc *d
 	return desc_dpl(d) >= c->cpl && desc_dpl(d) >= (sel & SEL_RPL);
 }
 
+/* All but bits 16 to 19 is the manuals'; they are the limit's, and visible on AMD. */
+enum { LAR_MASK = 0xffff00 };
+
 void op_lar(struct vcpu *c, const struct insn *i)
 {
 	unsigned types =
@@ -122,7 +125,7 @@ void op_lar(struct vcpu *c, const struct insn *i)
 	ok = inspect(c, sel, types, &d);
 	set_zf(c, ok);
 	if (ok)
-		gpr_set(c, i->reg, i->opsize, d.lo >> 32 & 0xf0ff00);
+		gpr_set(c, i->reg, i->opsize, d.lo >> 32 & LAR_MASK);
 }
 
 void op_lsl(struct vcpu *c, const struct insn *i)
