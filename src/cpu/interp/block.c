@@ -72,10 +72,9 @@ void block_cache_flush(struct block_cache *bc)
 	forget_successors(bc, bc->single);
 }
 
-/* Room for @n instructions decoded from @nbytes. */
-static size_t block_size(unsigned n, unsigned nbytes)
+static size_t block_size(unsigned n)
 {
-	return sizeof(struct block) + n * sizeof(struct insn) + nbytes;
+	return sizeof(struct block) + n * sizeof(struct insn);
 }
 
 static struct block *block_alloc(struct block_cache *bc, size_t need)
@@ -97,10 +96,7 @@ static void block_store(struct block *b, const struct insn *insns, unsigned n, c
 	b->n = (uint16_t)n;
 	b->nbytes = (uint16_t)nbytes;
 	memcpy(b->insns, insns, n * sizeof(*insns));
-	b->tail = (uint8_t *)&b->insns[n];
-	memcpy(b->head, code, MIN(nbytes, BLOCK_HEAD));
-	if (nbytes > BLOCK_HEAD)
-		memcpy(b->tail, code + BLOCK_HEAD, nbytes - BLOCK_HEAD);
+	memcpy(b->code, code, nbytes);
 }
 
 /* --- decoding --------------------------------------------------------------- */
@@ -193,14 +189,6 @@ static unsigned decode_run(struct vcpu *c, const uint8_t *code, unsigned avail,
 	return n;
 }
 
-bool block_same_slow(const struct block *b, const uint8_t *code)
-{
-	if (memcmp(code, b->head, MIN(b->nbytes, BLOCK_HEAD)))
-		return false;
-	return b->nbytes <= BLOCK_HEAD ||
-	       !memcmp(code + BLOCK_HEAD, b->tail, b->nbytes - BLOCK_HEAD);
-}
-
 /* --- look-up ---------------------------------------------------------------- */
 
 static struct block *find_block(struct block_cache *bc, uint64_t key)
@@ -234,12 +222,12 @@ static struct block *make_block(struct vcpu *c, uint64_t key, struct block *old,
 	n = decode_run(c, code, avail, insns, &nbytes);
 	if (!n)
 		return NULL;
-	if (b && block_size(n, nbytes) > b->alloc_bytes) {
+	if (b && block_size(n) > b->alloc_bytes) {
 		b->key = BLOCK_NOWHERE;
 		b = NULL;
 	}
 	if (!b) {
-		b = block_alloc(bc, block_size(n, nbytes));
+		b = block_alloc(bc, block_size(n));
 		head = &bc->table[block_hash(key)];
 		b->key = key;
 		forget_successors(bc, b);

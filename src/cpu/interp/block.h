@@ -13,21 +13,19 @@
 
 enum {
 	BLOCK_MAX_INSNS = 32,
-	BLOCK_MAX_BYTES = BLOCK_MAX_INSNS * INSN_MAX_LEN,
+	BLOCK_MAX_BYTES = 64,
 	BLOCK_TABLE_BITS = 15,
 	BLOCK_ARENA_BYTES = 16 << 20,
 };
 
-enum { BLOCK_HEAD = 32 };
-
-struct block {		       /* the first 64 bytes are what a look-up needs */
+struct block {		       /* most look-ups need the first 64 bytes alone */
 	uint64_t key;	       /* block_key(); BLOCK_NOWHERE: no one's */
 	struct block *succ[2]; /* what ran after it lately */
 	uint16_t nbytes, n;
 	bool rep_last; /* ends in a repeated string instruction, which may stop half way */
-	uint8_t head[BLOCK_HEAD]; /* the first of nbytes, as they were decoded */
-	uint8_t *tail;		  /* the others, behind insns */
-	struct block *next;	  /* in its hash bucket */
+	uint8_t pad[3];
+	uint8_t code[BLOCK_MAX_BYTES]; /* nbytes, as they were decoded */
+	struct block *next;	       /* in its hash bucket */
 	uint32_t alloc_bytes;
 	struct insn insns[];
 };
@@ -65,25 +63,27 @@ static ALWAYS_INLINE size_t block_hash(uint64_t key)
 
 typedef char bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
 
-/* Bit n: byte n of 16 is the same. */
-static ALWAYS_INLINE uint32_t same16(const uint8_t *a, const uint8_t *b)
+/* Bit n: byte n of 32 is the same. */
+static ALWAYS_INLINE uint64_t same32(const uint8_t *a, const uint8_t *b)
 {
-	return (uint32_t)__builtin_ia32_pmovmskb128(*(const bytes16 *)a == *(const bytes16 *)b);
+	const bytes16 *p = (const bytes16 *)a, *q = (const bytes16 *)b;
+
+	return (uint32_t)__builtin_ia32_pmovmskb128(p[0] == q[0]) |
+	       (uint32_t)__builtin_ia32_pmovmskb128(p[1] == q[1]) << 16;
 }
 
-/* The rare ways: many bytes, or so near a page's end that 32 may not be read. */
-bool block_same_slow(const struct block *b, const uint8_t *code);
-
-/* Are the bytes at @code still what @b was decoded from?  Without a branch on their number. */
+/* Are the bytes at @code still what @b was decoded from?  No loop: lengths vary too much. */
 static ALWAYS_INLINE bool block_same(const struct block *b, const uint8_t *code)
 {
-	uint32_t same;
+	uint64_t same;
 
-	if (unlikely(b->nbytes > BLOCK_HEAD ||
-		     ((uintptr_t)code & 0xfff) > MEM_PAGE_SIZE - BLOCK_HEAD))
-		return block_same_slow(b, code);
-	same = same16(code, b->head) | same16(code + 16, b->head + 16) << 16;
-	return !(~same & (BIT(b->nbytes) - 1));
+	if (unlikely(((uintptr_t)code & 0xfff) > MEM_PAGE_SIZE - BLOCK_MAX_BYTES))
+		return !memcmp(code, b->code, b->nbytes); /* more may be beyond RAM's end */
+	same = same32(code, b->code);
+	if (likely(b->nbytes <= 32))
+		return !(~same & (BIT(b->nbytes) - 1));
+	same |= same32(code + 32, b->code + 32) << 32;
+	return !(~same << (64 - b->nbytes));
 }
 
 /* A cached block of @key, which ran after @prev before or does now; or NULL. */
