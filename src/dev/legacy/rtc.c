@@ -311,6 +311,7 @@ static int post_load(void *obj, struct errbuf *err)
 	    r->offset_s > RTC_MAX_S || r->checked_s < -2 * RTC_MAX_S ||
 	    r->checked_s > 2 * RTC_MAX_S) {
 		r->index = 0;
+		r->cmos[REG_A] &= (uint8_t)~A_UIP;
 		r->offset_s = r->checked_s = 0;
 		return err_set(err, -EINVAL, "real-time clock: impossible registers");
 	}
