@@ -11,12 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-enum { MAX_ENTRIES = 128 };
-
-struct table {
-	struct kvm_cpuid2 head;
-	struct kvm_cpuid_entry2 e[MAX_ENTRIES];
-};
+enum { MAX_ENTRIES = 256 }; /* KVM_MAX_CPUID_ENTRIES, the kernel's own bound */
 
 /* Feature words, and bits that are the in-kernel APIC's although KVM may not list them. */
 static const struct mask {
@@ -26,21 +21,23 @@ static const struct mask {
 	{1, 0, 1u << 24 | 1u << 31 | 1u << 21}, /* TSC-deadline, hypervisor, x2APIC */
 	{7, 0, 0},
 	{7, 1, 0},
+	{0xd, 0, 0},
 	{0xd, 1, 0},
+	{0x40000001, 0, 0}, /* what the kernel offers its guests */
 	{0x80000001, 0, 0},
 	{0x80000008, 0, ~0u},
 	{0x80000021, 0, 0}, /* flaws that AMD's processors do not have */
 };
 
-static const struct kvm_cpuid_entry2 *find(const struct table *t, uint32_t leaf, uint32_t sub)
+static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid2 *t, uint32_t leaf, uint32_t sub)
 {
-	for (unsigned i = 0; i < t->head.nent; i++)
-		if (t->e[i].function == leaf && t->e[i].index == sub)
-			return &t->e[i];
+	for (unsigned i = 0; i < t->nent; i++)
+		if (t->entries[i].function == leaf && t->entries[i].index == sub)
+			return &t->entries[i];
 	return NULL;
 }
 
-static void cut(const struct table *host, struct kvm_cpuid_entry2 *e)
+static void cut(const struct kvm_cpuid2 *host, struct kvm_cpuid_entry2 *e)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(masks); i++) {
 		const struct kvm_cpuid_entry2 *h;
@@ -55,7 +52,8 @@ static void cut(const struct table *host, struct kvm_cpuid_entry2 *e)
 			e->edx &= h->edx;
 		else if (e->function == 0x80000008)
 			e->ebx &= h->ebx;
-		else if (e->function == 0xd || e->function == 0x80000021)
+		else if (e->function == 0xd || e->function == 0x80000021 ||
+			 e->function == 0x40000001)
 			e->eax &= h->eax;
 		else {
 			e->ebx &= h->ebx;
@@ -77,13 +75,13 @@ static unsigned subleaves(uint32_t leaf)
 	}
 }
 
-static void add(struct table *t, const struct table *host, struct engine_vcpu *v, uint32_t leaf,
-		uint32_t sub, bool indexed)
+static void add(struct kvm_cpuid2 *t, const struct kvm_cpuid2 *host, struct engine_vcpu *v,
+		uint32_t leaf, uint32_t sub, bool indexed)
 {
 	struct cpuid_regs r;
-	struct kvm_cpuid_entry2 *e = &t->e[t->head.nent];
+	struct kvm_cpuid_entry2 *e = &t->entries[t->nent];
 
-	if (t->head.nent == MAX_ENTRIES)
+	if (t->nent == MAX_ENTRIES)
 		return;
 	cpuid_query(v->vm->model, v->index, leaf, sub, 0, XCR0_X87 | XCR0_SSE | XCR0_AVX, 0,
 		    0xfee00800, &r);
@@ -95,10 +93,10 @@ static void add(struct table *t, const struct table *host, struct engine_vcpu *v
 				       .edx = r.edx,
 				       .flags = indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0};
 	cut(host, e);
-	t->head.nent++;
+	t->nent++;
 }
 
-static void add_range(struct table *t, const struct table *host, struct engine_vcpu *v,
+static void add_range(struct kvm_cpuid2 *t, const struct kvm_cpuid2 *host, struct engine_vcpu *v,
 		      uint32_t base)
 {
 	struct cpuid_regs r;
@@ -116,16 +114,24 @@ static void add_range(struct table *t, const struct table *host, struct engine_v
 	}
 }
 
+static struct kvm_cpuid2 *new_table(void)
+{
+	return calloc(1, sizeof(struct kvm_cpuid2) + MAX_ENTRIES * sizeof(struct kvm_cpuid_entry2));
+}
+
 int kvm_set_cpuid(struct engine_vcpu *v, struct errbuf *err)
 {
-	AUTO_PTR struct table *t = calloc(1, sizeof(*t));
-	AUTO_PTR struct table *host = calloc(1, sizeof(*host));
+	AUTO_PTR struct kvm_cpuid2 *t = new_table();
+	AUTO_PTR struct kvm_cpuid2 *host = new_table();
 
 	if (!t || !host)
 		return err_set(err, -ENOMEM, "KVM: out of memory");
-	host->head.nent = MAX_ENTRIES;
+	host->nent = MAX_ENTRIES;
 	if (ioctl(v->vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, host) < 0)
 		return err_set(err, -errno, "KVM: supported CPUID: %m");
+	v->xcr0_mask = XCR0_X87 | XCR0_SSE;
+	if (find(host, 0xd, 0))
+		v->xcr0_mask |= find(host, 0xd, 0)->eax & XCR0_AVX;
 	add_range(t, host, v, 0);
 	if (v->vm->model->kvm_pv)
 		add_range(t, host, v, 0x40000000);

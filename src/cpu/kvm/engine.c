@@ -151,6 +151,21 @@ static void kvm_vcpu_free(struct engine_vcpu *v)
 	free(v);
 }
 
+/*
+ * A VM from another host keeps its TSC frequency where the processor can scale.  Where
+ * it cannot, the paravirtual clock still tells the truth.  Differences of measurement
+ * (250 ppm, what NTP corrects) are left alone: unscaled is faster.
+ */
+static void set_tsc_khz(struct engine_vcpu *v)
+{
+	uint64_t want = v->vm->tsc_khz;
+	int khz = ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
+	uint64_t diff = (uint64_t)khz > want ? (uint64_t)khz - want : want - (uint64_t)khz;
+
+	if (khz > 0 && want && diff > want / 4000)
+		ioctl(v->fd, KVM_SET_TSC_KHZ, (unsigned long)want);
+}
+
 static int set_up_vcpu(struct engine_vcpu *v, struct errbuf *err)
 {
 	void *run;
@@ -162,6 +177,7 @@ static int set_up_vcpu(struct engine_vcpu *v, struct errbuf *err)
 	if (run == MAP_FAILED)
 		return err_set(err, -errno, "KVM: vCPU %u: run area: %m", v->index);
 	v->run = run;
+	set_tsc_khz(v);
 	return kvm_set_cpuid(v, err);
 }
 
@@ -358,8 +374,10 @@ static void kvm_log_changed(struct engine_vm *vm)
 	if (on == vm->log_on)
 		return;
 	vm->log_on = on;
+	vm->log_failed = false;
 	for (unsigned i = 0; i < vm->mem->nregions; i++)
-		set_slot(vm, i, on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+		if (set_slot(vm, i, on ? KVM_MEM_LOG_DIRTY_PAGES : 0) < 0)
+			vm->log_failed = on;
 }
 
 /* Fetching a slot's bitmap also clears it and protects its pages again. */
@@ -385,7 +403,7 @@ static int sync_slot(struct engine_vm *vm, unsigned i)
 
 static int kvm_log_sync(struct engine_vm *vm)
 {
-	int ret = 0;
+	int ret = vm->log_failed ? -ENOMEM : 0; /* told to the one who can give up */
 
 	for (unsigned i = 0; !ret && vm->log_on && i < vm->mem->nregions; i++)
 		ret = sync_slot(vm, i);

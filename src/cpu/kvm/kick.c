@@ -13,7 +13,11 @@ static void ignore(int sig)
 
 int kick_install(void)
 {
-	struct sigaction sa = {.sa_handler = ignore}; /* no SA_RESTART: KVM_RUN must return */
+	/*
+	 * KVM_RUN returns EINTR whatever the flags say; SA_RESTART is for the call that
+	 * the thread may have gone on to when the signal comes late.
+	 */
+	struct sigaction sa = {.sa_handler = ignore, .sa_flags = SA_RESTART};
 
 	return sigaction(SIGUSR1, &sa, NULL);
 }

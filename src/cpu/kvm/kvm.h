@@ -13,6 +13,7 @@ struct engine_vm {
 	uint64_t tsc_khz;
 	size_t run_bytes; /* of the shared kvm_run area */
 	bool log_on;	  /* slots have dirty logging */
+	bool log_failed;  /* they should have, but the kernel refused */
 };
 
 struct engine_vcpu { /* owner: its thread, except kick */
@@ -20,6 +21,7 @@ struct engine_vcpu { /* owner: its thread, except kick */
 	unsigned index;
 	int fd;
 	struct kvm_run *run;
+	uint64_t xcr0_mask;	      /* vector state that the kernel can load */
 	pthread_t thread;	      /* valid while in_run */
 	bool in_run;		      /* atomic; pairs with kick() */
 	uint32_t pio_done;	      /* elements of the current string I/O already given out */

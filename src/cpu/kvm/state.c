@@ -30,42 +30,58 @@ struct msr_field {
 	}
 
 static const struct msr_field msr_fields[] = {
-	MSR_FIELD(0xc0000081, star),	       MSR_FIELD(0xc0000082, lstar),
-	MSR_FIELD(0xc0000083, cstar),	       MSR_FIELD(0xc0000084, sfmask),
-	MSR_FIELD(0xc0000102, kernel_gs_base), MSR_FIELD(0xc0000103, tsc_aux),
-	MSR_FIELD(0x174, sysenter_cs),	       MSR_FIELD(0x175, sysenter_esp),
-	MSR_FIELD(0x176, sysenter_eip),	       MSR_FIELD(0x277, pat),
-	MSR_FIELD(0x1a0, misc_enable),	       MSR_FIELD(0xda0, xss),
-	MSR_FIELD(0x6e0, tsc_deadline),	       MSR_FIELD(0x17a, mcg_status),
-	MSR_FIELD(0x2ff, mtrr_def_type),       MSR_FIELD(0x4b564d01, pv_system_time),
-	MSR_FIELD(0x250, mtrr_fix[0]),	       MSR_FIELD(0x258, mtrr_fix[1]),
-	MSR_FIELD(0x259, mtrr_fix[2]),	       MSR_FIELD(0x268, mtrr_fix[3]),
-	MSR_FIELD(0x269, mtrr_fix[4]),	       MSR_FIELD(0x26a, mtrr_fix[5]),
-	MSR_FIELD(0x26b, mtrr_fix[6]),	       MSR_FIELD(0x26c, mtrr_fix[7]),
-	MSR_FIELD(0x26d, mtrr_fix[8]),	       MSR_FIELD(0x26e, mtrr_fix[9]),
+	MSR_FIELD(0xc0000081, star),
+	MSR_FIELD(0xc0000082, lstar),
+	MSR_FIELD(0xc0000083, cstar),
+	MSR_FIELD(0xc0000084, sfmask),
+	MSR_FIELD(0xc0000102, kernel_gs_base),
+	MSR_FIELD(0xc0000103, tsc_aux),
+	MSR_FIELD(0x174, sysenter_cs),
+	MSR_FIELD(0x175, sysenter_esp),
+	MSR_FIELD(0x176, sysenter_eip),
+	MSR_FIELD(0x277, pat),
+	MSR_FIELD(0x1a0, misc_enable),
+	MSR_FIELD(0xda0, xss),
+	MSR_FIELD(0x6e0, tsc_deadline),
+	MSR_FIELD(0x17a, mcg_status),
+	MSR_FIELD(0x2ff, mtrr_def_type),
+	MSR_FIELD(0x4b564d01, pv_system_time),
+	MSR_FIELD(0x48, spec_ctrl),
+	MSR_FIELD(0x250, mtrr_fix[0]),
+	MSR_FIELD(0x258, mtrr_fix[1]),
+	MSR_FIELD(0x259, mtrr_fix[2]),
+	MSR_FIELD(0x268, mtrr_fix[3]),
+	MSR_FIELD(0x269, mtrr_fix[4]),
+	MSR_FIELD(0x26a, mtrr_fix[5]),
+	MSR_FIELD(0x26b, mtrr_fix[6]),
+	MSR_FIELD(0x26c, mtrr_fix[7]),
+	MSR_FIELD(0x26d, mtrr_fix[8]),
+	MSR_FIELD(0x26e, mtrr_fix[9]),
 	MSR_FIELD(0x26f, mtrr_fix[10]),
+};
+
+union one_msr { /* struct kvm_msrs with room for one entry */
+	struct kvm_msrs head;
+	uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
 };
 
 static int get_msr(int fd, uint32_t msr, uint64_t *val)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry e;
-	} m = {.head.nmsrs = 1, .e.index = msr};
+	union one_msr m = {.head.nmsrs = 1};
 
+	m.head.entries[0].index = msr;
 	if (ioctl(fd, KVM_GET_MSRS, &m) != 1)
 		return -EIO;
-	*val = m.e.data;
+	*val = m.head.entries[0].data;
 	return 0;
 }
 
 static int set_msr(int fd, uint32_t msr, uint64_t val)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry e;
-	} m = {.head.nmsrs = 1, .e = {.index = msr, .data = val}};
+	union one_msr m = {.head.nmsrs = 1};
 
+	m.head.entries[0].index = msr;
+	m.head.entries[0].data = val;
 	return ioctl(fd, KVM_SET_MSRS, &m) == 1 ? 0 : -EIO;
 }
 
@@ -131,6 +147,7 @@ static void set_tsc(int fd, const struct cpu_state *s)
 {
 	uint64_t offset = s->tsc_offset;
 
+	set_msr(fd, 0x3b, s->tsc_adjust); /* from the host, it does not move the TSC */
 	if (tsc_attr(fd, KVM_SET_DEVICE_ATTR, &offset) < 0)
 		set_msr(fd, 0x10, host_tsc() + s->tsc_offset);
 }
@@ -193,6 +210,8 @@ static void to_sregs(const struct cpu_state *s, struct kvm_sregs *k)
 
 	for (unsigned i = 0; i < SEG_COUNT; i++)
 		*segs[i] = to_kvm_seg(&s->seg[i]);
+	if (k->ss.unusable) /* the kernel takes CPL from here, null selector or not */
+		k->ss.dpl = s->seg[SEG_CS].sel & 3;
 	k->ldt = to_kvm_seg(&s->ldt);
 	k->tr = to_kvm_seg(&s->tr);
 	k->gdt = (struct kvm_dtable){.base = s->gdt.base, .limit = s->gdt.limit};
@@ -262,10 +281,9 @@ static void from_xsave(const struct kvm_xsave *x, struct cpu_state *s)
 	memset(s->fx.avail, 0, sizeof(s->fx.avail));
 }
 
-static void to_xsave(const struct cpu_state *s, struct kvm_xsave *x)
+static void to_xsave(const struct cpu_state *s, uint64_t present, struct kvm_xsave *x)
 {
 	uint8_t *b = (uint8_t *)x->region;
-	uint64_t present = XCR0_X87 | XCR0_SSE | XCR0_AVX;
 
 	memset(x, 0, sizeof(*x));
 	memcpy(b, &s->fx, sizeof(s->fx));
@@ -288,7 +306,8 @@ static void from_events(const struct kvm_vcpu_events *e, struct cpu_state *s)
 	s->int_vector = e->interrupt.nr;
 	s->int_shadow = e->interrupt.shadow != 0;
 	s->nmi_pending = e->nmi.pending || e->nmi.injected;
-	s->nmi_blocked = e->nmi.masked;
+	/* the kernel masks an NMI at injection, a processor at delivery */
+	s->nmi_blocked = e->nmi.masked && !e->nmi.injected;
 }
 
 static void to_events(const struct cpu_state *s, struct kvm_vcpu_events *e)
@@ -309,7 +328,7 @@ static void to_events(const struct cpu_state *s, struct kvm_vcpu_events *e)
 static const uint32_t mp_states[] = {
 	[CPU_ACTIVE] = KVM_MP_STATE_RUNNABLE,
 	[CPU_HALTED] = KVM_MP_STATE_HALTED,
-	[CPU_WAIT_SIPI] = KVM_MP_STATE_UNINITIALIZED,
+	[CPU_WAIT_SIPI] = KVM_MP_STATE_INIT_RECEIVED, /* UNINITIALIZED would ignore a SIPI */
 	[CPU_SHUTDOWN] = KVM_MP_STATE_RUNNABLE,
 };
 
@@ -330,11 +349,11 @@ static uint8_t from_mp_state(uint32_t mp)
 struct kernel_state {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
-	struct kvm_xsave xsave;
 	struct kvm_xcrs xcrs;
 	struct kvm_debugregs dbg;
 	struct kvm_vcpu_events events;
 	struct kvm_mp_state mp;
+	struct kvm_xsave xsave; /* last: the header lets it grow */
 };
 
 int kvm_get_state(struct engine_vcpu *v, struct cpu_state *s)
@@ -366,18 +385,51 @@ int kvm_get_state(struct engine_vcpu *v, struct cpu_state *s)
 	return 0;
 }
 
+/*
+ * Loading system registers costs the kernel its shadow of page tables and the low half
+ * of the TPR, and a resumed VM has not changed them.
+ */
+static int set_sregs(int fd, const struct kvm_sregs *want)
+{
+	struct kvm_sregs now, same = {0};
+	struct cpu_state s;
+
+	if (ioctl(fd, KVM_GET_SREGS, &now) < 0)
+		return -errno;
+	from_sregs(&now, &s);
+	to_sregs(&s, &same); /* as @want was made: without what an unusable segment holds */
+	if (!memcmp(&same, want, sizeof(same)))
+		return 0;
+	return ioctl(fd, KVM_SET_SREGS, want) < 0 ? -errno : 0;
+}
+
 static int set_kernel_state(struct engine_vcpu *v, const struct kernel_state *k)
 {
+	struct kvm_mp_state mp;
+	int ret;
+
+	/* An INIT or SIPI latched before now is taken here: it was the old state's. */
+	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0 || ioctl(v->fd, KVM_SET_REGS, &k->regs) < 0)
+		return -errno;
 	/* sregs before events: loading them drops pending interrupts */
-	if (ioctl(v->fd, KVM_SET_REGS, &k->regs) < 0 ||
-	    ioctl(v->fd, KVM_SET_SREGS, &k->sregs) < 0 ||
-	    ioctl(v->fd, KVM_SET_XCRS, &k->xcrs) < 0 ||
+	ret = set_sregs(v->fd, &k->sregs);
+	if (ret)
+		return ret;
+	if (ioctl(v->fd, KVM_SET_XCRS, &k->xcrs) < 0 ||
 	    ioctl(v->fd, KVM_SET_XSAVE, &k->xsave) < 0 ||
 	    ioctl(v->fd, KVM_SET_DEBUGREGS, &k->dbg) < 0 ||
 	    ioctl(v->fd, KVM_SET_VCPU_EVENTS, &k->events) < 0 ||
 	    ioctl(v->fd, KVM_SET_MP_STATE, &k->mp) < 0)
 		return -errno;
 	return 0;
+}
+
+static int check(struct engine_vcpu *v, const struct cpu_state *s, struct errbuf *err)
+{
+	struct cpu_state copy = *s; /* the check may mend what it refuses */
+	int ret = cpu_state_desc.post_load(&copy, err);
+
+	return ret ? err_prefix(err, "vCPU %u", v->index) : 0;
 }
 
 int kvm_set_state(struct engine_vcpu *v, const struct cpu_state *s, struct errbuf *err)
@@ -387,11 +439,12 @@ int kvm_set_state(struct engine_vcpu *v, const struct cpu_state *s, struct errbu
 
 	if (!k)
 		return err_set(err, -ENOMEM, "KVM: out of memory");
-	if (s->activity >= ARRAY_SIZE(mp_states))
-		return err_set(err, -EINVAL, "vCPU %u: unknown activity %u", v->index, s->activity);
+	ret = check(v, s, err);
+	if (ret)
+		return ret;
 	to_regs(s, &k->regs);
 	to_sregs(s, &k->sregs);
-	to_xsave(s, &k->xsave);
+	to_xsave(s, v->xcr0_mask, &k->xsave);
 	k->xcrs.nr_xcrs = 1;
 	k->xcrs.xcrs[0].value = s->xcr0 | XCR0_X87;
 	memcpy(k->dbg.db, s->dr, sizeof(s->dr));
@@ -403,10 +456,8 @@ int kvm_set_state(struct engine_vcpu *v, const struct cpu_state *s, struct errbu
 	if (ret)
 		return err_set(err, ret, "vCPU %u: KVM refuses the state: %s", v->index,
 			       strerror(-ret));
-	ret = set_msrs(v->fd, s, err);
-	if (!ret)
-		set_tsc(v->fd, s);
+	set_tsc(v->fd, s); /* first: a deadline among the MSRs is in its terms */
 	v->pio_answer = v->mmio_answer = false;
 	v->pio_done = 0;
-	return ret;
+	return set_msrs(v->fd, s, err);
 }
