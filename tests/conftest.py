@@ -84,15 +84,16 @@ class VM:
         start = self.pos
         match = self.expect(rf"^{mark} (\d+)\r?$", timeout)
         text = self.output[start:match.start()].decode(errors="replace")
-        return int(match[1]), text.split("\n", 1)[-1].replace("\r", "")
+        return int(match[1]), text.replace("\r", "").strip()
 
     def login(self, timeout=400):
         self.expect("login: ", timeout)
         self.send("root\n")
         self.expect(r"# $", timeout)
-        self.send("stty -echo; PS1='# '; bind 'set enable-bracketed-paste off' 2>/dev/null; "
-                  "dmesg -n 1\n")
-        self.expect(r"# $", timeout)
+        # no echo and no prompt: what comes back is output only
+        self.send("bind 'set enable-bracketed-paste off'; dmesg -n 1; stty -echo; PS1=; "
+                  "echo rea''dy\n")
+        self.expect(r"ready\r?$", 60)
 
     def wait(self, timeout=None):
         deadline = time.monotonic() + (timeout or self.timeout)
