@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* lapic_test.c - the local APIC, driven through its registers, by the Intel SDM. */
+#include <time.h>
+
 #include "irq/irq_fixture.h"
 
 enum { MSR_BASE = 0x1b, MSR_DEADLINE = 0x6e0, X2 = 0x800 };
@@ -458,6 +460,22 @@ static void a_tsc_deadline_fires_at_its_tsc_and_clears_itself(void **state)
 	assert_int_equal(ack(f, 1), -1);
 }
 
+static void a_deadline_waits_for_a_tsc_that_was_set_back(void **state)
+{
+	struct fixture *f = *state;
+
+	f->tsc = 1000000000;
+	wr(f, 1, APIC_LVT, LVT_TIMER_DEADLINE | 0x40);
+	assert_int_equal(wrmsr(f, 1, MSR_DEADLINE, 3000000000), 0);
+	f->tsc = 2000000000;
+	fx_advance(f, 1100000000);
+	assert_int_equal(ack(f, 1), -1);
+	assert_true(rdmsr(f, 1, MSR_DEADLINE) == 3000000000);
+	f->tsc = 3000000000;
+	fx_advance(f, 600000000);
+	assert_int_equal(ack(f, 1), 0x40);
+}
+
 /* --- state -------------------------------------------------------------------------------- */
 
 static void a_page_carries_the_registers_to_another_chip(void **state)
@@ -512,6 +530,33 @@ static void a_loaded_state_is_validated_and_its_timer_goes_on(void **state)
 	assert_int_not_equal(err.msg[0], 0);
 }
 
+static void junk_is_refused_or_harmless(void **state)
+{
+	struct fixture *f = *state;
+	unsigned seed = (unsigned)time(NULL), refused = 0;
+	struct lapic *l = softchip_lapic_object(f->chip, 1);
+
+	print_message("seed %u\n", seed);
+	for (unsigned i = 0; i < 20000; i++) {
+		const struct state_field *fld = softchip_lapic_state.fields;
+		struct errbuf err = {0};
+
+		for (; fld->kind != STATE_END; fld++)
+			for (unsigned k = 0; k < fld->size * fld->count; k++)
+				if (!(rand_r(&seed) % 300))
+					((uint8_t *)l)[fld->offset + k] = (uint8_t)rand_r(&seed);
+		refused += softchip_lapic_state.post_load(l, &err) < 0;
+		rd(f, 1, APIC_TCCR);
+		rd(f, 1, APIC_PPR);
+		ack(f, 1);
+		eoi(f, 1);
+		ipi(f, 1, 1, 0x41);
+		if (i % 500 == 0)
+			fx_advance(f, 1000000);
+	}
+	assert_in_range(refused, 1, 19999);
+}
+
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 
 int main(void)
@@ -537,8 +582,10 @@ int main(void)
 		T(a_periodic_timer_fires_again_and_drops_what_was_missed),
 		T(a_masked_timer_counts_silently),
 		T(a_tsc_deadline_fires_at_its_tsc_and_clears_itself),
+		T(a_deadline_waits_for_a_tsc_that_was_set_back),
 		T(a_page_carries_the_registers_to_another_chip),
 		T(a_loaded_state_is_validated_and_its_timer_goes_on),
+		T(junk_is_refused_or_harmless),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

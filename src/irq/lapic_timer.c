@@ -14,6 +14,7 @@
  */
 #include "irq/chip.h"
 
+enum { REARM_MIN_NS = 1000 };
 #define FAR_MS 315360000000ULL /* ten years: beyond it a deadline is "never soon" */
 
 unsigned lapic_timer_divisor(uint32_t tdcr)
@@ -68,6 +69,34 @@ static void expire(struct lapic *l, uint64_t now)
 	lapic_local_irq(l, LVT_TIMER);
 }
 
+/* VM time until the guest's TSC has counted @delta, rounded up. */
+static uint64_t tsc_to_ns(const struct lapic *l, uint64_t delta)
+{
+	uint64_t khz = l->chip->cfg.tsc_khz;
+
+	if (delta / khz >= FAR_MS)
+		delta = khz * FAR_MS;
+	return mul_div64(delta, 1000000, khz) + 1;
+}
+
+/*
+ * Is the deadline still ahead?  The guest may have set its TSC back, and over long
+ * times VM clock and TSC drift apart: an interrupt before its deadline would be wrong.
+ */
+static bool wait_for_tsc(struct lapic *l, uint64_t now)
+{
+	const struct softchip_config *cfg = &l->chip->cfg;
+	uint64_t tsc;
+
+	if (!is_deadline(l->lvt[LVT_TIMER]) || !cfg->tsc_khz)
+		return false;
+	tsc = cfg->guest_tsc(cfg->ctx, l->index);
+	if (tsc >= l->tsc_deadline)
+		return false;
+	start(l, now + MAX(tsc_to_ns(l, l->tsc_deadline - tsc), (uint64_t)REARM_MIN_NS));
+	return true;
+}
+
 static void on_timer(struct timer *t)
 {
 	struct lapic *l = container_of(t, struct lapic, timer);
@@ -75,7 +104,7 @@ static void on_timer(struct timer *t)
 
 	pthread_mutex_lock(&l->chip->lock);
 	now = lapic_now(l);
-	if (l->timer_on && l->timer_ns <= now)
+	if (l->timer_on && l->timer_ns <= now && !wait_for_tsc(l, now))
 		expire(l, now);
 	pthread_mutex_unlock(&l->chip->lock);
 }
@@ -135,7 +164,7 @@ void lapic_timer_set_lvt(struct lapic *l, uint32_t lvt)
 void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc)
 {
 	const struct softchip_config *cfg = &l->chip->cfg;
-	uint64_t now_tsc, now, delta;
+	uint64_t now_tsc, now;
 
 	if (!is_deadline(l->lvt[LVT_TIMER]) || !cfg->tsc_khz)
 		return;
@@ -151,11 +180,7 @@ void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc)
 		expire(l, now);
 		return;
 	}
-	delta = tsc - now_tsc;
-	if (delta / cfg->tsc_khz >= FAR_MS)
-		delta = cfg->tsc_khz * FAR_MS;
-	/* rounded up: firing before the deadline would only be repeated */
-	start(l, now + mul_div64(delta, 1000000, cfg->tsc_khz) + 1);
+	start(l, now + tsc_to_ns(l, tsc - now_tsc));
 }
 
 void lapic_timer_resume(struct lapic *l)

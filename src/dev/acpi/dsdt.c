@@ -13,7 +13,7 @@
 #include "dev/acpi/pm.h"
 
 enum { PCI_SLOTS = 32, PCI_PINS = 4, GSI_INTX = 16 };
-enum { OSC_ALL_CONTROL = 0x1f }; /* nothing of PCIe is the firmware's */
+enum { OSC_ALL_CONTROL = 0x3f }; /* nothing of PCIe is the firmware's */
 enum { OSC_UNKNOWN_UUID = 4, OSC_UNKNOWN_REVISION = 8, OSC_MASKED = 0x10 };
 #define OSC_PCI_UUID "33db4d5b-1ff7-401c-9657-7441c03dd766"
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* serial_test.c - the 16550A, driven through its ports, by its data sheet. */
+#include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include "dev/dev_fixture.h"
@@ -237,6 +239,48 @@ static void wide_accesses_are_guest_errors(void **state)
 	assert_int_equal(u->dev->guest_errors, 2);
 }
 
+static void *echo_main(void *arg)
+{
+	struct uart *u = arg;
+
+	/* a guest that echoes what it gets, until it gets a dot */
+	for (uint8_t c = 0; c != '.';) {
+		if (!(in(u, LSR) & 1)) {
+			sched_yield();
+			continue;
+		}
+		c = in(u, RBR);
+		out(u, RBR, c);
+	}
+	return NULL;
+}
+
+static void bytes_cross_threads_without_loss(void **state)
+{
+	struct uart *u = *state;
+	char sent[4096], got[4096];
+	size_t n = 0;
+	pthread_t t;
+
+	for (size_t i = 0; i < sizeof(sent); i++)
+		sent[i] = (char)('0' + i % 70);
+	sent[sizeof(sent) - 1] = '.';
+	for (char *p = sent; p < sent + sizeof(sent) - 1; p++)
+		*p = *p == '.' ? '-' : *p;
+	out(u, IIR, 1);
+	assert_int_equal(write(u->in, sent, sizeof(sent)), sizeof(sent));
+	assert_int_equal(pthread_create(&t, NULL, echo_main, u), 0);
+	fcntl(u->out, F_SETFL, O_NONBLOCK);
+	while (n < sizeof(got)) {
+		ssize_t k = read(u->out, got + n, sizeof(got) - n);
+
+		n += k > 0 ? (size_t)k : 0;
+		loop_run_once(u->b.env.loop, 1);
+	}
+	pthread_join(t, NULL);
+	assert_memory_equal(sent, got, sizeof(sent));
+}
+
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 
 int main(void)
@@ -251,6 +295,7 @@ int main(void)
 		T(modem_and_line_status_interrupt),
 		T(the_divisor_hides_behind_dlab_and_scratch_keeps),
 		T(wide_accesses_are_guest_errors),
+		T(bytes_cross_threads_without_loss),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
