@@ -1,13 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Freestanding guests: each ends with success and prints the same on every engine."""
+import pathlib
+import re
+
 import pytest
 
 from conftest import GUESTS, VM, kvm_usable
 
 SUCCESS = 1  # the debug exit port: (0 << 1) | 1
+DISK_BYTES = 1 << 20
+GUESTS_CPUS = [("hello", 1), ("paging", 1), ("timer", 1), ("smp", 2), ("exceptions", 1),
+               ("user", 1), ("state", 1), ("virtio", 2)]
 
 
-def run_guest(name, engine, *args):
+def need_kvm(name=None):
+    if not kvm_usable():
+        pytest.skip("/dev/kvm cannot be opened")
+    hardware = re.search(r"^flags.*\b(vmx|svm)\b", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    if name == "user" and not hardware:
+        pytest.skip("this host's KVM emulates guests, and not SYSCALL and INT of ring 3")
+
+
+def run_guest(name, engine, *args, disk=None):
+    if disk:
+        disk.write_bytes(bytes(i * 31 & 0xff for i in range(4096)) * (DISK_BYTES // 4096))
+        args += ("--disk", disk)
     with VM("--kernel", GUESTS / f"{name}.guest", "--engine", engine, "--memory", "64M",
             "--debug-exit", "--net", "none", "--quiet", *args) as vm:
         status = vm.wait()
@@ -15,16 +32,22 @@ def run_guest(name, engine, *args):
 
 
 @pytest.mark.parametrize("engine", ["interp", "kvm"])
-@pytest.mark.parametrize("name,cpus", [("hello", 1), ("paging", 1), ("timer", 1), ("smp", 2)])
-def test_guest_ends_with_success(name, cpus, engine):
-    if engine == "kvm" and not kvm_usable():
-        pytest.skip("/dev/kvm cannot be opened")
-    status, text = run_guest(name, engine, "--cpus", cpus)
+@pytest.mark.parametrize("name,cpus", GUESTS_CPUS)
+def test_guest_ends_with_success(name, cpus, engine, tmp_path):
+    if engine == "kvm":
+        need_kvm(name)
+    disk = tmp_path / "disk.raw" if name == "virtio" else None
+    status, text = run_guest(name, engine, "--cpus", cpus, disk=disk)
     assert status == SUCCESS, text
+    assert text.endswith(f"{name} done\n") or name == "hello"
+    if disk:
+        expected = bytes(i * 7 + (i >> 8) & 0xff for i in range(4096))
+        assert disk.read_bytes()[4096:8192] == expected
 
 
-@pytest.mark.parametrize("name,cpus", [("paging", 1), ("timer", 1), ("smp", 2)])
-def test_engines_agree_on_what_a_guest_sees(name, cpus):
-    if not kvm_usable():
-        pytest.skip("/dev/kvm cannot be opened")
-    assert run_guest(name, "interp", "--cpus", cpus) == run_guest(name, "kvm", "--cpus", cpus)
+@pytest.mark.parametrize("name,cpus", [g for g in GUESTS_CPUS if g[0] != "hello"])
+def test_engines_agree_on_what_a_guest_sees(name, cpus, tmp_path):
+    need_kvm(name)
+    disk = tmp_path / "disk.raw" if name == "virtio" else None
+    seen = [run_guest(name, engine, "--cpus", cpus, disk=disk) for engine in ("interp", "kvm")]
+    assert seen[0] == seen[1]

@@ -58,6 +58,11 @@ void print_line(const char *name, uint64_t v);
 void idt_init(void);
 /* Call @fn for vector @vec; without one an interrupt prints itself and ends the guest. */
 void idt_set(unsigned vec, void (*fn)(struct frame *f));
+void idt_set_ist(unsigned vec, unsigned ist);
+void idt_set_dpl(unsigned vec, unsigned dpl);
+void idt_present(unsigned vec, bool present);
+/* An interrupt came in ring 3: weak; user_lib.c's ends the user's run. */
+void user_interrupt(struct frame *f);
 void check(bool ok, const char *what);	/* prints what failed and ends with status 1 */
 
 enum { APIC = 0xfee00000, APIC_EOI = 0xb0, APIC_SVR = 0xf0, APIC_ICR = 0x300, APIC_ICR2 = 0x310,

@@ -66,8 +66,17 @@ void check(bool ok, const char *what)
 	guest_exit(1);
 }
 
+__attribute__((weak)) void user_interrupt(struct frame *f)
+{
+	(void)f;
+}
+
 void interrupt(struct frame *f)
 {
+	if (f->cs & 3) {
+		user_interrupt(f);
+		return;
+	}
 	if (handlers[f->vector]) {
 		handlers[f->vector](f);
 		return;
@@ -82,6 +91,21 @@ void interrupt(struct frame *f)
 void idt_set(unsigned vec, void (*fn)(struct frame *f))
 {
 	handlers[vec] = fn;
+}
+
+void idt_set_ist(unsigned vec, unsigned ist)
+{
+	idt[vec].ist = (uint8_t)ist;
+}
+
+void idt_set_dpl(unsigned vec, unsigned dpl)
+{
+	idt[vec].type = (uint8_t)(0x8e | dpl << 5);
+}
+
+void idt_present(unsigned vec, bool present)
+{
+	idt[vec].type = (uint8_t)((idt[vec].type & 0x7f) | (present ? 0x80 : 0));
 }
 
 void idt_init(void)
