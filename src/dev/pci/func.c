@@ -164,21 +164,15 @@ static const struct state_field msix_fields[] = {
 };
 
 const struct state_field pci_dev_fields[] = {
-	STATE_BYTES(struct pci_dev, saved),
+	{"cfg", STATE_BYTES, offsetof(struct pci_dev, cfg), CFG_CONVENTIONAL, 1, NULL},
 	STATE_STRUCTS(struct pci_dev, msix, msix_fields),
 	STATE_INT(struct pci_dev, msix_pba),
 	STATE_INT(struct pci_dev, intx),
 	STATE_FIELDS_END,
 };
 
-void pci_dev_pre_save(struct pci_dev *p)
-{
-	memcpy(p->saved, p->cfg, sizeof(p->saved));
-}
-
 int pci_dev_post_load(struct pci_dev *p, struct errbuf *err)
 {
-	memcpy(p->cfg, p->saved, sizeof(p->saved));
 	for (unsigned i = 0; i < PCI_CFG_SIZE; i++) {
 		uint8_t fixed = (uint8_t) ~(p->wmask[i] | p->w1cmask[i]);
 

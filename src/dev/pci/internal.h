@@ -18,6 +18,7 @@ enum { /* configuration header, type 0 (PCI Local Bus 3.0, 6.1) */
        CFG_INT_LINE = 0x3c,
        CFG_INT_PIN = 0x3d,
        CFG_HEADER_END = 0x40,
+       CFG_CONVENTIONAL = 256, /* nothing writable is beyond */
 };
 enum {
 	CMD_MEMORY = 1 << 1,

@@ -44,7 +44,6 @@ struct pci_dev {		/* dev.lock, unless said otherwise */
 	uint8_t cfg[PCI_CFG_SIZE];
 	uint8_t wmask[PCI_CFG_SIZE];	/* bits the guest may write */
 	uint8_t w1cmask[PCI_CFG_SIZE];
-	uint8_t saved[256];	/* cfg as saved; only its writable bits are loaded */
 	uint8_t cfg_reset[PCI_CFG_SIZE];	/* what @cfg is at reset: pci_dev_ready() */
 	struct pci_bar bar[PCI_NBARS];
 	uint8_t next_cap;	/* end of the capability list, while building */
@@ -106,7 +105,6 @@ static inline bool pci_bus_master(const struct pci_dev *p)
 void pci_dev_reset(struct pci_dev *p);
 /* State table of the common part, for STATE_STRUCT in the function's own. */
 extern const struct state_field pci_dev_fields[];
-void pci_dev_pre_save(struct pci_dev *p);
 MUST_CHECK int pci_dev_post_load(struct pci_dev *p, struct errbuf *err);	/* remaps BARs */
 /*
  * Before resuming: map BARs whose place another function still held when this one was

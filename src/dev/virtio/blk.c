@@ -2,47 +2,38 @@
 /*
  * blk.c - virtio block device (virtio 1.2, 5.2).
  *
- * A request is a chain: a 16-byte header and data to write in the readable part,
- * data to read and a status byte in the writable part.  Requests under way come
- * from a fixed pool, so a guest can hold only so much of the host; when the pool is
- * empty the rings wait.  Completions may come in any order.
+ * A request is a chain: a 16-byte header and data to write in the readable part, data
+ * to read and a status byte at the end of the writable part.  Requests under way come
+ * from a fixed pool, so a guest can hold only so much of the host; while the pool is
+ * empty the rings wait.  Guest memory is handed to the back end as it is; a batch of
+ * requests is submitted by one block_kick().  Completions come in any order.
+ *
+ * DISCARD and WRITE_ZEROES carry several ranges, which are done one after another.
+ * When the driver chose write-through, a write is followed by a flush before it is
+ * reported.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "block/block.h"
 #include "dev/virtio/virtio.h"
 
-enum {
-	F_SEG_MAX = 2,
-	F_RO = 5,
-	F_BLK_SIZE = 6,
-	F_FLUSH = 9,
-	F_TOPOLOGY = 10,
-	F_MQ = 12,
-	F_DISCARD = 13,
-	F_WRITE_ZEROES = 14,
-
-	T_IN = 0,
-	T_OUT = 1,
-	T_FLUSH = 4,
-	T_GET_ID = 8,
-	T_DISCARD = 11,
-	T_WRITE_ZEROES = 13,
-	S_OK = 0,
-	S_IOERR = 1,
-	S_UNSUPP = 2,
-
-	SECTOR = 512,
-	ID_LEN = 20,
-	HEADER = 16,
-	QUEUE_SIZE = 256,
-	MAX_QUEUES = 16,
-	MAX_REQS = 64,
-	MAX_ZERO_SECTORS = 1 << 22, /* 2 GiB a request */
-	UNMAP = 1,
+enum { /* feature bits */
+       F_SEG_MAX = 2,
+       F_RO = 5,
+       F_BLK_SIZE = 6,
+       F_FLUSH = 9,
+       F_TOPOLOGY = 10,
+       F_CONFIG_WCE = 11,
+       F_MQ = 12,
+       F_DISCARD = 13,
+       F_WRITE_ZEROES = 14,
 };
+enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
+enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
+enum { SECTOR = 512, ID_LEN = 20, QUEUE_SIZE = 256, MAX_QUEUES = 16, UNMAP = 1 };
+enum { MAX_REQS = 128, BATCH = 256, MAX_RANGES = 16 };
+enum { MAX_RANGE_SECTORS = 1 << 22, MAX_BYTES = 1 << 30 };
 
 struct blk_config { /* 5.2.4 */
 	uint64_t capacity;
@@ -62,78 +53,108 @@ struct blk_header {
 	uint64_t sector;
 };
 
-struct blk_range { /* of DISCARD and WRITE_ZEROES */
+struct blk_range {
 	uint64_t sector;
-	uint32_t num_sectors, flags;
+	uint32_t nsectors, flags;
 };
 
-struct blk_req {
-	struct block_req req;
+struct blk_req { /* I/O loop */
+	struct block_req io;
+	struct list link; /* of the free ones */
 	struct virtq *q;
-	struct virtq_elem elem;
-	struct iovec iov[VIRTQ_MAX_SEGS];
-	uint32_t data_len; /* bytes written into the guest on success, without status */
-	struct list link;  /* of the free list */
+	struct virtq_elem e;
+	struct iovec iov[VIRTQ_MAX_SEGS]; /* the data: e without header and status */
+	struct blk_range range[MAX_RANGES];
+	unsigned nranges, at;
+	bool flush_after;
 };
 
 struct blk {
 	struct virtio_dev vd;
 	struct block *block;
 	struct blk_config cfg;
-	char serial[ID_LEN];
-	struct blk_req *reqs; /* MAX_REQS */
-	struct list free;     /* I/O loop's */
-	bool starved;	      /* a queue waits for a free request */
-	bool stopping;
+	uint8_t writeback; /* atomic: the driver's choice in cfg */
+	uint8_t serial[ID_LEN];
+	struct blk_req *reqs; /* the pool */
+	struct list free;     /* I/O loop */
+	bool starved;	      /* I/O loop: some queue waits for a free request */
 };
 
-static struct blk *blk_of(struct virtio_dev *vd)
+static struct blk *to_blk(struct virtio_dev *vd)
 {
 	return container_of(vd, struct blk, vd);
 }
 
-static void finish(struct blk_req *r, uint8_t status)
+static bool write_through(const struct blk *b)
 {
-	struct virtio_dev *vd = r->q->vd;
-	uint32_t written = status == S_OK ? r->data_len : 0;
-
-	/* the status byte is the last writable one */
-	virtq_in_copy(&r->elem, r->elem.in_len - 1, &status, 1);
-	/* marking is by prefix: the status byte's page is among them */
-	virtq_push(r->q, &r->elem, status == S_OK ? written + 1 : r->elem.in_len);
-	virtq_notify(r->q);
-	list_add(&blk_of(vd)->free, &r->link);
+	if (b->vd.features & BIT(F_CONFIG_WCE))
+		return !__atomic_load_n(&b->writeback, __ATOMIC_RELAXED);
+	return !(b->vd.features & BIT(F_FLUSH));
 }
 
-static void serve(struct blk *b, struct virtq *q);
+/* --- completion ------------------------------------------------------------------ */
 
-static void on_done(struct block_req *req, int ret)
+static void finish(struct blk *b, struct blk_req *r, uint8_t status)
 {
-	struct blk_req *r = container_of(req, struct blk_req, req);
-	struct blk *b = blk_of(r->q->vd);
+	struct virtq *q = r->q;
 
-	finish(r, ret == 0 ? S_OK : ret == -EOPNOTSUPP ? S_UNSUPP : S_IOERR);
-	if (!b->starved || b->stopping)
+	virtq_in_copy(&r->e, r->e.in_len - 1, &status, 1);
+	virtq_push(q, &r->e, r->e.in_len);
+	virtq_notify(q);
+	list_add(&b->free, &r->link);
+	if (!b->starved)
 		return;
 	b->starved = false;
 	for (unsigned i = 0; i < b->vd.nqueues; i++)
-		serve(b, &b->vd.vq[i]);
+		virtio_kick(&b->vd, i);
 }
 
-/* Bytes [@off, @off + @len) of @n pieces, as pieces in @out. */
+static void start_range(struct blk *b, struct blk_req *r)
+{
+	const struct blk_range *g = &r->range[r->at++];
+
+	r->io.offset = g->sector * SECTOR;
+	r->io.bytes = (uint64_t)g->nsectors * SECTOR;
+	r->io.unmap = g->flags & UNMAP;
+	block_submit(b->block, &r->io);
+}
+
+static void on_done(struct block_req *io, int ret)
+{
+	struct blk_req *r = container_of(io, struct blk_req, io);
+	struct blk *b = to_blk(r->q->vd);
+
+	if (ret) {
+		finish(b, r, ret == -EOPNOTSUPP ? S_UNSUPP : S_IOERR);
+	} else if (r->at < r->nranges) {
+		start_range(b, r);
+		block_kick(b->block);
+	} else if (r->flush_after) {
+		r->flush_after = false;
+		r->io.op = BLOCK_FLUSH;
+		block_submit(b->block, io);
+		block_kick(b->block);
+	} else {
+		finish(b, r, S_OK);
+	}
+}
+
+/* --- requests: each returns the status to finish with at once, or -1: submitted --------- */
+
+/* @len bytes from @off on as pieces in @out. */
 static unsigned slice(const struct iovec *iov, unsigned n, size_t off, size_t len,
 		      struct iovec *out)
 {
 	unsigned k = 0;
 
 	for (unsigned i = 0; i < n && len; i++) {
-		size_t part;
+		size_t part = iov[i].iov_len;
 
-		if (off >= iov[i].iov_len) {
-			off -= iov[i].iov_len;
+		if (off >= part) {
+			off -= part;
 			continue;
 		}
-		part = MIN(iov[i].iov_len - off, len);
+		part = MIN(part - off, len);
 		out[k++] = (struct iovec){(uint8_t *)iov[i].iov_base + off, part};
 		len -= part;
 		off = 0;
@@ -141,168 +162,183 @@ static unsigned slice(const struct iovec *iov, unsigned n, size_t off, size_t le
 	return k;
 }
 
-static bool in_range(const struct blk *b, uint64_t sector, uint64_t bytes)
+static bool on_disk(const struct blk *b, uint64_t sector, uint64_t nsectors)
 {
-	uint64_t total = b->block->bytes / SECTOR;
+	uint64_t capacity = b->cfg.capacity;
 
-	return bytes % SECTOR == 0 && sector <= total && bytes / SECTOR <= total - sector;
+	return nsectors && nsectors <= capacity && sector <= capacity - nsectors;
 }
 
-static void submit(struct blk *b, struct blk_req *r, enum block_op op, uint64_t sector,
-		   uint64_t bytes)
+static int transfer(struct blk *b, struct blk_req *r, const struct blk_header *h)
 {
-	r->req.op = op;
-	r->req.offset = sector * SECTOR;
-	r->req.bytes = bytes;
-	r->req.iov = r->iov;
-	r->req.done = on_done;
-	block_submit(b->block, &r->req);
+	bool write = h->type == T_OUT;
+	const struct virtq_elem *e = &r->e;
+	uint32_t bytes = write ? e->out_len - (uint32_t)sizeof(*h) : e->in_len - 1;
+
+	if (bytes % SECTOR || bytes > MAX_BYTES || !on_disk(b, h->sector, bytes / SECTOR) ||
+	    (write && b->block->readonly))
+		return S_IOERR;
+	r->io.op = write ? BLOCK_WRITE : BLOCK_READ;
+	r->io.offset = h->sector * SECTOR;
+	r->io.bytes = bytes;
+	r->io.niov = write ? slice(e->out, e->nout, sizeof(*h), bytes, r->iov)
+			   : slice(e->in, e->nin, 0, bytes, r->iov);
+	r->flush_after = write && write_through(b);
+	block_submit(b->block, &r->io);
+	return -1;
 }
 
-static void read_or_write(struct blk *b, struct blk_req *r, const struct blk_header *h)
+static int flush(struct blk *b, struct blk_req *r)
 {
-	bool out = h->type == T_OUT;
-	uint32_t bytes = out ? r->elem.out_len - HEADER : r->elem.in_len - 1;
-
-	if (!bytes || !in_range(b, h->sector, bytes) || (out && b->block->readonly)) {
-		finish(r, S_IOERR);
-		return;
-	}
-	r->req.niov = out ? slice(r->elem.out, r->elem.nout, HEADER, bytes, r->iov)
-			  : slice(r->elem.in, r->elem.nin, 0, bytes, r->iov);
-	r->data_len = out ? 0 : bytes;
-	submit(b, r, out ? BLOCK_WRITE : BLOCK_READ, h->sector, bytes);
+	r->io.op = BLOCK_FLUSH;
+	block_submit(b->block, &r->io);
+	return -1;
 }
 
-static void discard_or_zero(struct blk *b, struct blk_req *r, uint32_t type)
+static int ranges(struct blk *b, struct blk_req *r, uint32_t type)
 {
-	struct blk_range range;
-	uint64_t bytes;
+	uint32_t bytes = r->e.out_len - (uint32_t)sizeof(struct blk_header);
 
-	if (r->elem.out_len != HEADER + sizeof(range) ||
-	    virtq_out_copy(&r->elem, HEADER, &range, sizeof(range)) != sizeof(range)) {
-		finish(r, S_IOERR);
-		return;
+	if (b->block->readonly || !bytes || bytes % sizeof(r->range[0]) || bytes > sizeof(r->range))
+		return S_IOERR;
+	r->nranges = bytes / (unsigned)sizeof(r->range[0]);
+	r->at = 0;
+	virtq_out_copy(&r->e, sizeof(struct blk_header), r->range, bytes);
+	for (unsigned i = 0; i < r->nranges; i++) {
+		const struct blk_range *g = &r->range[i];
+
+		if (g->flags & ~(uint32_t)UNMAP || (type == T_DISCARD && g->flags & UNMAP))
+			return S_UNSUPP;
+		if (g->nsectors > MAX_RANGE_SECTORS || !on_disk(b, g->sector, g->nsectors))
+			return S_IOERR;
 	}
-	bytes = (uint64_t)range.num_sectors * SECTOR;
-	if (range.flags & ~(uint32_t)UNMAP || (type == T_DISCARD && range.flags & UNMAP)) {
-		finish(r, S_UNSUPP);
-		return;
-	}
-	if (!bytes || range.num_sectors > MAX_ZERO_SECTORS || !in_range(b, range.sector, bytes) ||
-	    b->block->readonly) {
-		finish(r, S_IOERR);
-		return;
-	}
-	r->req.unmap = range.flags & UNMAP;
-	r->req.niov = 0;
-	submit(b, r, type == T_DISCARD ? BLOCK_DISCARD : BLOCK_ZERO, range.sector, bytes);
+	r->io.op = type == T_DISCARD ? BLOCK_DISCARD : BLOCK_ZERO;
+	start_range(b, r);
+	return -1;
 }
 
-static void get_id(struct blk *b, struct blk_req *r)
+static int get_id(struct blk *b, struct blk_req *r)
 {
-	r->data_len = MIN(r->elem.in_len - 1, (uint32_t)ID_LEN);
-	virtq_in_copy(&r->elem, 0, b->serial, r->data_len);
-	finish(r, S_OK);
+	virtq_in_copy(&r->e, 0, b->serial, MIN(r->e.in_len - 1, (uint32_t)ID_LEN));
+	return S_OK;
 }
 
-static void start_request(struct blk *b, struct blk_req *r)
+static int start_request(struct blk *b, struct blk_req *r, const struct blk_header *h)
 {
-	struct blk_header h;
-
-	r->data_len = 0;
-	r->req.unmap = false;
-	if (virtq_out_copy(&r->elem, 0, &h, sizeof(h)) != sizeof(h)) {
-		finish(r, S_IOERR);
-		return;
-	}
-	switch (h.type) {
+	r->io = (struct block_req){.iov = r->iov, .done = on_done};
+	r->nranges = r->at = 0;
+	r->flush_after = false;
+	switch (h->type) {
 	case T_IN:
-	case T_OUT: read_or_write(b, r, &h); break;
-	case T_FLUSH:
-		r->req.niov = 0;
-		submit(b, r, BLOCK_FLUSH, 0, 0);
-		break;
-	case T_GET_ID: get_id(b, r); break;
+	case T_OUT: return transfer(b, r, h);
+	case T_FLUSH: return flush(b, r);
+	case T_GET_ID: return get_id(b, r);
 	case T_DISCARD:
-	case T_WRITE_ZEROES: discard_or_zero(b, r, h.type); break;
-	default: finish(r, S_UNSUPP); break;
+	case T_WRITE_ZEROES: return ranges(b, r, h->type);
+	default: return S_UNSUPP;
 	}
 }
 
-static void serve(struct blk *b, struct virtq *q)
+/* False: the ring has no more, or the device broke. */
+static bool serve_one(struct blk *b, struct virtq *q)
 {
-	while (!list_empty(&b->free)) {
-		struct blk_req *r = list_first(&b->free, struct blk_req, link);
+	struct blk_req *r = list_first(&b->free, struct blk_req, link);
+	struct blk_header h;
+	int status;
 
-		if (virtq_pop(q, &r->elem) <= 0)
-			return;
-		list_del(&r->link);
-		r->q = q;
-		if (!r->elem.in_len) {
-			virtio_broken(q->vd, "a block request without a status byte");
-			list_add(&b->free, &r->link);
-			return;
-		}
-		start_request(b, r);
+	if (virtq_pop(q, &r->e) <= 0)
+		return false;
+	if (virtq_out_copy(&r->e, 0, &h, sizeof(h)) != sizeof(h) || !r->e.in_len) {
+		virtio_broken(&b->vd, "a request without header or status");
+		return false;
 	}
-	b->starved = true;
+	list_del(&r->link);
+	r->q = q;
+	status = start_request(b, r, &h);
+	if (status >= 0)
+		finish(b, r, (uint8_t)status);
+	return true;
 }
 
 static void blk_queue_ready(struct virtio_dev *vd, struct virtq *q)
 {
-	struct blk *b = blk_of(vd);
+	struct blk *b = to_blk(vd);
+	unsigned n = 0;
 
-	serve(b, q);
+	while (n < BATCH && !list_empty(&b->free) && serve_one(b, q))
+		n++;
 	block_kick(b->block);
+	if (list_empty(&b->free))
+		b->starved = true; /* finish() comes back */
+	else if (n == BATCH)
+		virtio_kick(vd, q->index);
+}
+
+static void blk_reset(struct virtio_dev *vd)
+{
+	__atomic_store_n(&to_blk(vd)->writeback, 1, __ATOMIC_RELAXED);
 }
 
 static void blk_stop(struct virtio_dev *vd)
 {
-	struct blk *b = blk_of(vd);
-
-	b->stopping = true;
-	block_drain(b->block);
-	b->stopping = b->starved = false;
+	block_drain(to_blk(vd)->block);
 }
+
+/* --- configuration ------------------------------------------------------------------ */
 
 static void blk_config_read(struct virtio_dev *vd, unsigned off, void *buf, unsigned len)
 {
-	memcpy(buf, (const uint8_t *)&blk_of(vd)->cfg + off, len);
+	struct blk_config c = to_blk(vd)->cfg;
+
+	c.writeback = __atomic_load_n(&to_blk(vd)->writeback, __ATOMIC_RELAXED);
+	memcpy(buf, (const uint8_t *)&c + off, len);
 }
 
-static const struct virtio_ops blk_virtio_ops = {
+static void blk_config_write(struct virtio_dev *vd, unsigned off, const void *buf, unsigned len)
+{
+	uint8_t on = *(const uint8_t *)buf & 1;
+
+	if (off == offsetof(struct blk_config, writeback) && len == 1 &&
+	    vd->features & BIT(F_CONFIG_WCE))
+		__atomic_store_n(&to_blk(vd)->writeback, on, __ATOMIC_RELAXED);
+}
+
+static const struct virtio_ops ops = {
 	.name = "virtio-blk",
 	.device_id = 2,
-	.pci_class = 0x0100 << 8,
+	.pci_class = 0x010000 << 8,
 	.config_read = blk_config_read,
+	.config_write = blk_config_write,
+	.reset = blk_reset,
 	.stop = blk_stop,
 	.queue_ready = blk_queue_ready,
 };
 
 static uint64_t fill_config(struct blk *b, unsigned nqueues)
 {
-	uint64_t features =
-		BIT(F_SEG_MAX) | BIT(F_BLK_SIZE) | BIT(F_FLUSH) | BIT(F_TOPOLOGY) | BIT(F_MQ);
+	uint64_t features = BIT(F_SEG_MAX) | BIT(F_BLK_SIZE) | BIT(F_FLUSH) | BIT(F_TOPOLOGY) |
+			    BIT(F_CONFIG_WCE) | BIT(F_MQ);
 
 	b->cfg = (struct blk_config){
 		.capacity = b->block->bytes / SECTOR,
 		.seg_max = VIRTQ_MAX_SEGS - 2,
 		.blk_size = SECTOR,
-		.physical_block_exp = 3,
+		.physical_block_exp = 3, /* 4 KiB, as the host's file systems have it */
 		.min_io_size = 8,
 		.num_queues = (uint16_t)nqueues,
-		.max_discard_sectors = MAX_ZERO_SECTORS,
-		.max_discard_seg = 1,
+		.max_discard_sectors = MAX_RANGE_SECTORS,
+		.max_discard_seg = MAX_RANGES,
 		.discard_sector_alignment = 8,
-		.max_write_zeroes_sectors = MAX_ZERO_SECTORS,
-		.max_write_zeroes_seg = 1,
+		.max_write_zeroes_sectors = MAX_RANGE_SECTORS,
+		.max_write_zeroes_seg = MAX_RANGES,
 		.write_zeroes_may_unmap = 1,
 	};
 	if (b->block->readonly)
 		return features | BIT(F_RO);
 	return features | BIT(F_WRITE_ZEROES) | (b->block->discard ? BIT(F_DISCARD) : 0);
 }
+
+/* --- life and state ------------------------------------------------------------------- */
 
 static int blk_init(struct device *dev, const void *cfg, struct errbuf *err)
 {
@@ -317,13 +353,14 @@ static int blk_init(struct device *dev, const void *cfg, struct errbuf *err)
 	b->block = c->block;
 	b->reqs = calloc(MAX_REQS, sizeof(*b->reqs));
 	if (!b->reqs)
-		return err_set(err, -ENOMEM, "disk: out of memory");
+		return err_set(err, -ENOMEM, "%s: out of memory", dev->id);
 	for (unsigned i = 0; i < MAX_REQS; i++)
 		list_add(&b->free, &b->reqs[i].link);
-	memcpy(b->serial, c->serial, strnlen(c->serial, ID_LEN));
+	if (c->serial)
+		memcpy(b->serial, c->serial, strnlen(c->serial, ID_LEN));
 	s.nqueues = MAX(1u, MIN(c->nqueues, (unsigned)MAX_QUEUES));
 	s.features = fill_config(b, s.nqueues);
-	return virtio_setup(&b->vd, &blk_virtio_ops, &s, err);
+	return virtio_setup(&b->vd, &ops, &s, err);
 }
 
 static void blk_fini(struct device *dev)
@@ -334,25 +371,24 @@ static void blk_fini(struct device *dev)
 	free(b->reqs);
 }
 
-static void blk_pre_save(void *obj)
-{
-	virtio_pre_save(&((struct blk *)obj)->vd);
-}
-
 static int blk_post_load(void *obj, struct errbuf *err)
 {
-	return virtio_post_load(&((struct blk *)obj)->vd, err);
+	struct blk *b = obj;
+
+	b->writeback &= 1;
+	return virtio_post_load(&b->vd, err);
 }
 
-static const struct state_field blk_fields[] = {
+static const struct state_field fields[] = {
 	STATE_STRUCT(struct blk, vd, virtio_dev_fields),
+	STATE_INT(struct blk, writeback),
 	STATE_FIELDS_END,
 };
-static const struct state_desc blk_state = {
+
+static const struct state_desc state = {
 	.name = "virtio-blk",
 	.version = 1,
-	.fields = blk_fields,
-	.pre_save = blk_pre_save,
+	.fields = fields,
 	.post_load = blk_post_load,
 };
 
@@ -366,5 +402,5 @@ const struct dev_ops virtio_blk_ops = {
 	.write = virtio_write,
 	.pause = virtio_pause,
 	.resume = virtio_resume,
-	.state = &blk_state,
+	.state = &state,
 };

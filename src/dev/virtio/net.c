@@ -1,315 +1,285 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * net.c - virtio network device (virtio 1.2, 5.1).
+ * net.c - virtio network card (virtio 1.2, 5.1): frames between rings and back end.
  *
- * Queue pairs first (receive 2n, transmit 2n + 1), the control queue last.  Frames
- * pass with their virtio header between the ring and the back end; offloads are
- * offered as far as the back end has them.  Transmission stops when the back end
- * is full and goes on at its tx_ready(); reception stops when the ring is empty and
- * goes on at the driver's next kick.
+ * Queues 2n receive, 2n + 1 transmit, and the control queue (net_ctrl.c) follows the
+ * last pair the driver negotiated.  Everything runs on the loop of the back end.
+ *
+ * A received frame is copied into the ring's buffers at once.  When they do not
+ * suffice they are given back and the back end keeps the frame until the driver
+ * kicks.  A sent frame is handed over as pieces of guest memory; when the back end is
+ * full the chain stays in the ring until tx_ready().  Offload headers from the guest
+ * are checked, because a back end may believe them.
  */
 #include <errno.h>
-#include <stdio.h>
+#include <sched.h>
 #include <string.h>
 
-#include "dev/virtio/virtio.h"
-#include "net/net.h"
+#include "dev/virtio/net.h"
 
+enum { QUEUE_SIZE = 256, BATCH = 256, HDR = sizeof(struct net_hdr), ETH_HDR = 14 };
 enum {
-	F_CSUM = 0,
-	F_GUEST_CSUM = 1,
-	F_CTRL_GUEST_OFFLOADS = 2,
-	F_MTU = 3,
-	F_MAC = 5,
-	F_GUEST_TSO4 = 7,
-	F_GUEST_TSO6 = 8,
-	F_GUEST_ECN = 9,
-	F_HOST_TSO4 = 11,
-	F_HOST_TSO6 = 12,
-	F_HOST_ECN = 13,
-	F_MRG_RXBUF = 15,
-	F_STATUS = 16,
-	F_CTRL_VQ = 17,
-	F_CTRL_RX = 18,
-	F_MQ = 22,
-	F_CTRL_MAC_ADDR = 23,
-
-	QUEUE_SIZE = 256,
-	HDR = sizeof(struct net_hdr),
-	LINK_UP = 1,
-	CTRL_RX = 0,
-	CTRL_MAC = 1,
-	CTRL_MAC_ADDR_SET = 1,
-	CTRL_MQ = 4,
-	CTRL_GUEST_OFFLOADS = 5,
-	CTRL_OK = 0,
-	CTRL_ERR = 1,
-	MAX_MERGED = 64, /* buffers one received frame may take */
+	HDR_NEEDS_CSUM = 1,
+	GSO_NONE = 0,
+	GSO_TCPV4 = 1,
+	GSO_UDP = 3,
+	GSO_TCPV6 = 4,
+	GSO_ECN = 0x80
 };
+enum { LINK_UP = 1 };
 
-struct net_config { /* 5.1.4 */
-	uint8_t mac[6];
-	uint16_t status, max_pairs, mtu;
-} __attribute__((packed));
-
-struct nic {
-	struct virtio_dev vd;
-	struct net *net;
-	struct net_client client;
-	struct net_config cfg;
-	unsigned npairs;
-	uint16_t active_pairs;	   /* chosen through the control queue */
-	struct virtq_elem elem;	   /* I/O loop's */
-	struct virtq_elem *merged; /* MAX_MERGED: of a frame being received */
-	bool tx_blocked;
-};
-
-static struct nic *nic_of(struct virtio_dev *vd)
+static struct nic *to_nic(struct virtio_dev *vd)
 {
 	return container_of(vd, struct nic, vd);
 }
 
-static bool has(const struct nic *n, unsigned feature)
+/* --- transmit ---------------------------------------------------------------------- */
+
+static bool gso_ok(const struct nic *n, const struct net_hdr *h)
 {
-	return n->vd.features >> feature & 1;
+	if (h->gso_type & GSO_ECN && !nic_has(n, F_HOST_ECN))
+		return false;
+	switch (h->gso_type & ~GSO_ECN) {
+	case GSO_NONE: return h->gso_type == GSO_NONE;
+	case GSO_TCPV4: return h->gso_size && nic_has(n, F_HOST_TSO4);
+	case GSO_TCPV6: return h->gso_size && nic_has(n, F_HOST_TSO6);
+	case GSO_UDP: return h->gso_size && nic_has(n, F_HOST_UFO);
+	default: return false;
+	}
 }
 
-/* --- transmit -------------------------------------------------------------------- */
+/* May @h go to the back end with a frame of @len bytes?  Makes it canonical. */
+static bool check_header(const struct nic *n, struct net_hdr *h, size_t len)
+{
+	if (!gso_ok(n, h) || h->hdr_len > len)
+		return false;
+	h->flags &= HDR_NEEDS_CSUM;
+	h->num_buffers = 0;
+	if (!h->flags) {
+		h->csum_start = h->csum_offset = 0;
+		return h->gso_type == GSO_NONE; /* segments need checksums of their own */
+	}
+	return nic_has(n, F_CSUM) && (size_t)h->csum_start + h->csum_offset + 2 <= len;
+}
 
-/* Drop the header's bytes from the front of @e's pieces; returns their number. */
 static unsigned skip_header(const struct virtq_elem *e, struct iovec *out)
 {
 	size_t off = HDR;
 	unsigned k = 0;
 
 	for (unsigned i = 0; i < e->nout; i++) {
-		if (off >= e->out[i].iov_len) {
-			off -= e->out[i].iov_len;
-			continue;
-		}
-		out[k++] = (struct iovec){(uint8_t *)e->out[i].iov_base + off,
-					  e->out[i].iov_len - off};
-		off = 0;
+		size_t len = e->out[i].iov_len, skip = MIN(off, len);
+
+		off -= skip;
+		if (skip < len)
+			out[k++] = (struct iovec){(uint8_t *)e->out[i].iov_base + skip, len - skip};
 	}
 	return k;
 }
 
-/* False: the back end is full. */
-static bool send_one(struct nic *n, struct virtq *q, const struct virtq_elem *e)
+/* False: the back end is full.  Frames that are none are dropped. */
+static bool send_frame(struct nic *n, unsigned pair, const struct virtq_elem *e)
 {
+	size_t len = e->out_len - (size_t)HDR;
 	struct iovec iov[VIRTQ_MAX_SEGS];
-	struct net_hdr hdr;
-	unsigned niov;
+	struct net_hdr h;
 
-	if (e->out_len <= HDR || e->out_len > NET_MAX_FRAME + HDR ||
-	    virtq_out_copy(e, 0, &hdr, HDR) != HDR) {
-		guest_error(&n->vd.pci.dev, "a frame of %u bytes", e->out_len);
-		return true; /* dropped */
-	}
-	niov = skip_header(e, iov);
-	return n->net->ops->send(n->net, q->index / 2, &hdr, iov, niov, e->out_len - HDR);
+	if (e->out_len < HDR + ETH_HDR || len > NET_MAX_FRAME)
+		return true;
+	virtq_out_copy(e, 0, &h, HDR);
+	if (!check_header(n, &h, len))
+		return true;
+	return n->net->ops->send(n->net, pair, &h, iov, skip_header(e, iov), len);
 }
 
 static void transmit(struct nic *n, struct virtq *q)
 {
-	bool any = false;
+	unsigned sent = 0;
 
-	while (!n->tx_blocked && virtq_pop(q, &n->elem) > 0) {
-		if (!send_one(n, q, &n->elem)) {
+	while (sent < BATCH && virtq_pop(q, &n->e) > 0) {
+		if (!send_frame(n, q->index / 2, &n->e)) {
 			virtq_unpop(q);
-			n->tx_blocked = true;
+			n->tx_blocked |= 1u << q->index;
 			break;
 		}
-		virtq_push(q, &n->elem, 0);
-		any = true;
+		virtq_push(q, &n->e, 0);
+		sent++;
 	}
-	if (any)
+	if (sent)
 		virtq_notify(q);
+	if (sent == BATCH)
+		virtio_kick(&n->vd, q->index);
 }
 
-static void on_tx_ready(struct net_client *c)
+static void tx_ready(struct net_client *c)
 {
 	struct nic *n = container_of(c, struct nic, client);
+	uint32_t queues = n->tx_blocked;
 
-	n->tx_blocked = false;
-	for (unsigned i = 0; n->vd.running && i < n->npairs; i++)
-		transmit(n, &n->vd.vq[2 * i + 1]);
+	n->tx_blocked = 0;
+	for (; queues; queues &= queues - 1)
+		virtio_kick(&n->vd, (unsigned)__builtin_ctz(queues));
 }
 
-/* --- receive ---------------------------------------------------------------------- */
+/* --- receive ------------------------------------------------------------------------ */
 
-static size_t copy_iov(const struct iovec *iov, unsigned niov, size_t off, struct virtq_elem *e,
-		       size_t to, size_t len)
+struct frame {
+	const struct iovec *iov;
+	unsigned niov, at; /* the piece to go on with */
+	size_t off;	   /* in it */
+};
+
+/* Fill @e from byte @to on with the frame's next bytes; returns how many. */
+static size_t fill(struct frame *f, struct virtq_elem *e, size_t to)
 {
 	size_t done = 0;
 
-	for (unsigned i = 0; i < niov && done < len; i++) {
-		size_t part;
+	while (f->at < f->niov) {
+		size_t left = f->iov[f->at].iov_len - f->off;
+		size_t n = virtq_in_copy(e, to + done,
+					 (const uint8_t *)f->iov[f->at].iov_base + f->off, left);
 
-		if (off >= iov[i].iov_len) {
-			off -= iov[i].iov_len;
-			continue;
-		}
-		part = MIN(iov[i].iov_len - off, len - done);
-		virtq_in_copy(e, to + done, (const uint8_t *)iov[i].iov_base + off, part);
-		done += part;
-		off = 0;
+		done += n;
+		f->off += n;
+		if (n < left)
+			break;
+		f->at++;
+		f->off = 0;
 	}
 	return done;
 }
 
-/* Take buffers for @total bytes.  0: not enough now (all given back), -1: never. */
-static int take_buffers(struct nic *n, struct virtq *q, size_t total)
+static bool give_back(struct virtq *q, unsigned n)
 {
-	unsigned max = has(n, F_MRG_RXBUF) ? MAX_MERGED : 1, k = 0;
-	size_t room = 0;
-
-	while (room < total && k < max && virtq_pop(q, &n->merged[k]) > 0)
-		room += n->merged[k++].in_len;
-	if (room >= total)
-		return (int)k;
-	for (unsigned i = 0; i < k; i++)
+	while (n--)
 		virtq_unpop(q);
-	return k == max ? -1 : 0;
+	return false;
 }
 
-static bool on_receive(struct net_client *c, unsigned queue, const struct net_hdr *hdr,
-		       const struct iovec *iov, unsigned niov, size_t len)
+enum taken { TAKEN, NO_ROOM, TOO_BIG };
+
+/*
+ * Copy the frame into as many buffers as it needs.  The first stays in n->first until
+ * the header, which says how many there are, can be written.
+ */
+static enum taken deliver(struct nic *n, struct virtq *q, struct net_hdr *h, struct frame *f,
+			  size_t len)
+{
+	unsigned max = nic_has(n, F_MRG_RXBUF) ? MIN(NIC_MAX_MERGED, q->size) : 1, k = 0;
+	size_t done = 0;
+
+	while (!k || done < len) {
+		struct virtq_elem *e = k ? &n->e : &n->first;
+		size_t start = k ? 0 : HDR, part;
+
+		if (k == max || virtq_pop(q, e) <= 0) {
+			give_back(q, k);
+			return k == max ? TOO_BIG : NO_ROOM;
+		}
+		if (!k && e->in_len < HDR) {
+			give_back(q, 1);
+			return TOO_BIG;
+		}
+		part = fill(f, e, start);
+		done += part;
+		virtq_mark(q, e, (uint32_t)(start + part));
+		virtq_fill(q, k++, e->head, (uint32_t)(start + part));
+	}
+	h->num_buffers = (uint16_t)k;
+	virtq_in_copy(&n->first, 0, h, HDR);
+	virtq_publish(q, k);
+	virtq_notify(q);
+	return TAKEN;
+}
+
+static bool receive(struct net_client *c, unsigned queue, const struct net_hdr *hdr,
+		    const struct iovec *iov, unsigned niov, size_t len)
 {
 	struct nic *n = container_of(c, struct nic, client);
-	struct virtq *q = &n->vd.vq[2 * (queue < n->active_pairs ? queue : 0)];
+	struct virtq *q = &n->vd.vq[2 * (queue % n->pairs)];
+	struct frame f = {.iov = iov, .niov = niov};
 	struct net_hdr h = *hdr;
-	size_t done = 0;
-	int k;
+	uint8_t dst[6];
 
-	if (!n->vd.running || !q->enabled)
-		return true; /* no driver: the frame is lost, as on an unplugged wire */
-	k = take_buffers(n, q, len + HDR);
-	if (k <= 0)
-		return k < 0;
-	h.num_buffers = (uint16_t)k;
-	for (int i = 0; i < k; i++) {
-		struct virtq_elem *e = &n->merged[i];
-		size_t start = i ? 0 : HDR, part;
-
-		if (!i)
-			virtq_in_copy(e, 0, &h, HDR);
-		part = e->in_len > start ? copy_iov(iov, niov, done, e, start, e->in_len - start)
-					 : 0;
-		done += part;
-		virtq_push(q, e, (uint32_t)(start + part));
+	/* no driver, no wire: such frames are lost */
+	if (!__atomic_load_n(&n->vd.running, __ATOMIC_RELAXED) || !q->enabled)
+		return true;
+	if (iov[0].iov_len >= sizeof(dst)) {
+		memcpy(dst, iov[0].iov_base, sizeof(dst));
+		if (!nic_accepts(n, dst))
+			return true;
 	}
-	virtq_notify(q);
-	return true;
+	return deliver(n, q, &h, &f, len) != NO_ROOM;
 }
 
-/* --- control ------------------------------------------------------------------------ */
-
-static uint8_t set_pairs(struct nic *n, const struct virtq_elem *e)
-{
-	uint16_t pairs;
-
-	if (virtq_out_copy(e, 2, &pairs, 2) != 2 || !pairs || pairs > n->npairs)
-		return CTRL_ERR;
-	n->active_pairs = pairs;
-	return CTRL_OK;
-}
-
-/* Feature bits of what the driver takes, as the back end names them. */
-static unsigned guest_offloads(uint64_t bits)
-{
-	return (bits >> F_GUEST_CSUM & 1 ? NET_CSUM : 0) |
-	       (bits >> F_GUEST_TSO4 & 1 ? NET_TSO4 : 0) |
-	       (bits >> F_GUEST_TSO6 & 1 ? NET_TSO6 : 0) | (bits >> F_GUEST_ECN & 1 ? NET_ECN : 0);
-}
-
-static uint8_t set_offloads(struct nic *n, uint64_t bits)
-{
-	if (!n->net->ops->set_offloads)
-		return CTRL_OK;
-	return n->net->ops->set_offloads(n->net, guest_offloads(bits)) < 0 ? CTRL_ERR : CTRL_OK;
-}
-
-static uint8_t control_command(struct nic *n, const struct virtq_elem *e)
-{
-	uint8_t cmd[2];
-	uint64_t bits;
-
-	if (virtq_out_copy(e, 0, cmd, 2) != 2)
-		return CTRL_ERR;
-	switch (cmd[0]) {
-	case CTRL_RX: return CTRL_OK; /* everything is received anyway */
-	case CTRL_MAC:
-		if (cmd[1] == CTRL_MAC_ADDR_SET &&
-		    virtq_out_copy(e, 2, n->cfg.mac, sizeof(n->cfg.mac)) != sizeof(n->cfg.mac))
-			return CTRL_ERR;
-		return CTRL_OK;
-	case CTRL_MQ: return set_pairs(n, e);
-	case CTRL_GUEST_OFFLOADS:
-		if (virtq_out_copy(e, 2, &bits, 8) != 8 || bits & ~n->vd.features)
-			return CTRL_ERR;
-		return set_offloads(n, bits);
-	default: return CTRL_ERR;
-	}
-}
-
-static void control(struct nic *n, struct virtq *q)
-{
-	while (virtq_pop(q, &n->elem) > 0) {
-		uint8_t ack = control_command(n, &n->elem);
-		size_t len = virtq_in_copy(&n->elem, 0, &ack, 1);
-
-		virtq_push(q, &n->elem, (uint32_t)len);
-		virtq_notify(q);
-	}
-}
-
-/* --- the device ----------------------------------------------------------------------- */
+/* --- what the transport calls --------------------------------------------------------- */
 
 static void nic_queue_ready(struct virtio_dev *vd, struct virtq *q)
 {
-	struct nic *n = nic_of(vd);
+	struct nic *n = to_nic(vd);
 
-	if (q->index == 2 * n->npairs)
-		control(n, q);
+	if (q->index == nic_ctrl_index(n))
+		nic_ctrl(n, q);
 	else if (q->index & 1)
 		transmit(n, q);
-	else
+	else if (n->net->ops->rx_ready)
 		n->net->ops->rx_ready(n->net, q->index / 2);
 }
 
 static void nic_start(struct virtio_dev *vd)
 {
-	struct nic *n = nic_of(vd);
+	struct nic *n = to_nic(vd);
 
-	if (!has(n, F_MQ))
-		n->active_pairs = 1;
-	n->tx_blocked = false;
-	set_offloads(n, vd->features);
-	n->net->client = &n->client;
-	if (n->net->ops->resume)
+	n->tx_blocked = 0;
+	nic_apply_offloads(n);
+	if (n->held && n->net->ops->resume)
 		n->net->ops->resume(n->net);
+	n->held = false;
 }
 
+/* Frames wait in the back end until the driver, or the machine, is there again. */
 static void nic_stop(struct virtio_dev *vd)
 {
-	struct nic *n = nic_of(vd);
+	struct nic *n = to_nic(vd);
 
 	if (n->net->ops->pause)
 		n->net->ops->pause(n->net);
-	n->net->client = NULL;
+	n->held = true;
+}
+
+static void nic_reset(struct virtio_dev *vd)
+{
+	nic_ctrl_reset(to_nic(vd));
+}
+
+static bool nic_features_ok(struct virtio_dev *vd, uint64_t features)
+{
+	struct nic *n = to_nic(vd);
+
+	n->offloads = features & NIC_GUEST_OFFLOADS;
+	return true;
 }
 
 static void nic_config_read(struct virtio_dev *vd, unsigned off, void *buf, unsigned len)
 {
-	memcpy(buf, (const uint8_t *)&nic_of(vd)->cfg + off, len);
+	struct nic *n = to_nic(vd);
+	struct nic_config c = {
+		.status = LINK_UP,
+		.max_pairs = (uint16_t)n->max_pairs,
+		.mtu = (uint16_t)n->net->mtu,
+	};
+
+	nic_get_mac(n, c.mac);
+	memcpy(buf, (const uint8_t *)&c + off, len);
 }
 
-static const struct virtio_ops nic_virtio_ops = {
+static const struct virtio_ops ops = {
 	.name = "virtio-net",
 	.device_id = 1,
-	.pci_class = 0x0200 << 8,
+	.pci_class = 0x020000 << 8,
 	.config_read = nic_config_read,
+	.features_ok = nic_features_ok,
+	.reset = nic_reset,
 	.start = nic_start,
 	.stop = nic_stop,
 	.queue_ready = nic_queue_ready,
@@ -317,21 +287,38 @@ static const struct virtio_ops nic_virtio_ops = {
 
 static uint64_t offered(const struct nic *n)
 {
+	static const struct {
+		unsigned net, host, guest;
+	} offload[] = {
+		{NET_CSUM, F_CSUM, F_GUEST_CSUM},      {NET_TSO4, F_HOST_TSO4, F_GUEST_TSO4},
+		{NET_TSO6, F_HOST_TSO6, F_GUEST_TSO6}, {NET_ECN, F_HOST_ECN, F_GUEST_ECN},
+		{NET_UFO, F_HOST_UFO, F_GUEST_UFO},
+	};
 	uint64_t f = BIT(F_MAC) | BIT(F_STATUS) | BIT(F_MRG_RXBUF) | BIT(F_CTRL_VQ) |
-		     BIT(F_CTRL_RX) | BIT(F_CTRL_MAC_ADDR);
-	unsigned have = n->net->features;
+		     BIT(F_CTRL_RX) | BIT(F_CTRL_RX_EXTRA) | BIT(F_CTRL_MAC_ADDR);
 
-	if (have & NET_CSUM)
-		f |= BIT(F_CSUM) | BIT(F_GUEST_CSUM) | BIT(F_CTRL_GUEST_OFFLOADS);
-	if (have & NET_TSO4)
-		f |= BIT(F_HOST_TSO4) | BIT(F_GUEST_TSO4);
-	if (have & NET_TSO6)
-		f |= BIT(F_HOST_TSO6) | BIT(F_GUEST_TSO6);
-	if (have & NET_ECN)
-		f |= BIT(F_HOST_ECN) | BIT(F_GUEST_ECN);
-	if (n->cfg.mtu)
+	for (unsigned i = 0; i < ARRAY_SIZE(offload); i++)
+		if (n->net->features & offload[i].net)
+			f |= BIT(offload[i].host) | BIT(offload[i].guest);
+	if (n->net->features & NET_CSUM && n->net->ops->set_offloads)
+		f |= BIT(F_CTRL_GUEST_OFFLOADS);
+	if (n->net->mtu >= 68 && n->net->mtu <= UINT16_MAX)
 		f |= BIT(F_MTU);
-	return n->npairs > 1 ? f | BIT(F_MQ) : f;
+	return n->max_pairs > 1 ? f | BIT(F_MQ) : f;
+}
+
+/* --- life and state ---------------------------------------------------------------------- */
+
+static void set_client(void *arg)
+{
+	struct nic *n = arg;
+
+	__atomic_store_n(&n->net->client, &n->client, __ATOMIC_RELEASE);
+}
+
+static void clear_client(void *arg)
+{
+	__atomic_store_n(&((struct nic *)arg)->net->client, NULL, __ATOMIC_RELEASE);
 }
 
 static int nic_init(struct device *dev, const void *cfg, struct errbuf *err)
@@ -341,22 +328,21 @@ static int nic_init(struct device *dev, const void *cfg, struct errbuf *err)
 	struct virtio_setup s = {.host = c->host,
 				 .loop = c->loop,
 				 .queue_size = QUEUE_SIZE,
-				 .config_len = sizeof(n->cfg)};
+				 .config_len = sizeof(struct nic_config)};
+	int ret;
 
+	pthread_mutex_init(&n->mac_lock, NULL);
 	n->net = c->net;
-	n->npairs = MAX(1u, MIN(c->nqueues, (VIRTIO_MAX_QUEUES - 1) / 2u));
-	n->active_pairs = 1;
-	n->client = (struct net_client){.receive = on_receive, .tx_ready = on_tx_ready};
-	n->merged = calloc(MAX_MERGED, sizeof(*n->merged));
-	if (!n->merged)
-		return err_set(err, -ENOMEM, "network card: out of memory");
-	memcpy(n->cfg.mac, c->mac, sizeof(n->cfg.mac));
-	n->cfg.status = LINK_UP;
-	n->cfg.max_pairs = (uint16_t)n->npairs;
-	n->cfg.mtu = (uint16_t)n->net->mtu;
-	s.nqueues = 2 * n->npairs + 1;
+	n->max_pairs = MAX(1u, MIN(MIN(c->nqueues, n->net->nqueues), (unsigned)NET_MAX_QUEUES));
+	n->client = (struct net_client){.receive = receive, .tx_ready = tx_ready};
+	memcpy(n->home_mac, c->mac, sizeof(n->home_mac));
+	s.nqueues = 2 * n->max_pairs + 1;
 	s.features = offered(n);
-	return virtio_setup(&n->vd, &nic_virtio_ops, &s, err);
+	ret = virtio_setup(&n->vd, &ops, &s, err);
+	if (ret)
+		return ret;
+	n->attached = loop_call(c->loop, set_client, n) == 0;
+	return n->attached ? 0 : err_set(err, -ENOMEM, "%s: out of memory", dev->id);
 }
 
 static void nic_fini(struct device *dev)
@@ -364,40 +350,41 @@ static void nic_fini(struct device *dev)
 	struct nic *n = container_of(dev, struct nic, vd.pci.dev);
 
 	virtio_teardown(&n->vd);
-	free(n->merged);
-}
-
-static void nic_pre_save(void *obj)
-{
-	virtio_pre_save(&((struct nic *)obj)->vd);
+	if (n->attached)
+		while (loop_call(n->vd.loop, clear_client, n) < 0)
+			sched_yield(); /* a back end must not call a card that is gone */
+	pthread_mutex_destroy(&n->mac_lock);
 }
 
 static int nic_post_load(void *obj, struct errbuf *err)
 {
 	struct nic *n = obj;
+	int ret = nic_ctrl_check(n, err);
 
-	if (!n->active_pairs || n->active_pairs > n->npairs)
-		return err_set(err, -EINVAL, "%s: %u queue pairs of %u", n->vd.pci.dev.id,
-			       n->active_pairs, n->npairs);
+	if (ret) {
+		nic_ctrl_reset(n);
+		return ret;
+	}
 	return virtio_post_load(&n->vd, err);
 }
 
-static const struct state_field mac_fields[] = {
-	STATE_BYTES(struct net_config, mac),
+static const struct state_field fields[] = {
+	STATE_STRUCT(struct nic, vd, virtio_dev_fields),
+	STATE_BYTES(struct nic, mac),
+	STATE_INT(struct nic, pairs),
+	STATE_INT(struct nic, offloads),
+	STATE_INT(struct nic, modes),
+	STATE_INT(struct nic, nunicast),
+	STATE_INT(struct nic, nmulticast),
+	STATE_BYTES(struct nic, unicast),
+	STATE_BYTES(struct nic, multicast),
 	STATE_FIELDS_END,
 };
 
-static const struct state_field nic_fields[] = {
-	STATE_STRUCT(struct nic, vd, virtio_dev_fields),
-	STATE_STRUCT(struct nic, cfg, mac_fields),
-	STATE_INT(struct nic, active_pairs),
-	STATE_FIELDS_END,
-};
-static const struct state_desc nic_state = {
+static const struct state_desc state = {
 	.name = "virtio-net",
 	.version = 1,
-	.fields = nic_fields,
-	.pre_save = nic_pre_save,
+	.fields = fields,
 	.post_load = nic_post_load,
 };
 
@@ -411,5 +398,5 @@ const struct dev_ops virtio_net_ops = {
 	.write = virtio_write,
 	.pause = virtio_pause,
 	.resume = virtio_resume,
-	.state = &nic_state,
+	.state = &state,
 };

@@ -1,579 +1,483 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pci.c - the virtio transport over PCI (virtio 1.2, 4.1).
+ * pci.c - virtio over PCI: registers, negotiation, reset, saved state.
  *
- * Registers are touched by vCPU threads under the device's lock; queues by the
- * device's I/O loop.  The two meet as follows.  Queue registers can be written only
- * while the device is not running.  DRIVER_OK, reset and pause call over to the I/O
- * loop and wait (loop_call()) with the device's lock held, so the I/O loop never
- * takes that lock; what it tells back (broken, ISR) is atomic, and interrupts go
- * through pci_msix_notify(), which has a leaf lock.  A kick posts one message to the
- * loop however often it is repeated before that is served; with KVM it is an
- * ioeventfd and no vCPU exit at all.
+ * The structures lie in one BAR, a page each (internal.h), and are also reachable
+ * through a window in the configuration space.  Register accesses come from vCPUs
+ * under the device's lock.  Queue registers are frozen once a queue is enabled, so
+ * the I/O loop reads them without a lock; serve.c describes how both sides meet.
+ * A reset has taken place when the write of 0 to the status returns.
+ *
+ * Source: virtio 1.2, 2.1 to 2.4 and 4.1.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
-#include "dev/virtio/virtio.h"
+#include "base/thread.h"
+#include "dev/virtio/internal.h"
 
-enum { /* BAR 0 */
-       VBAR = 0,
-       OFF_COMMON = 0x0000,
-       OFF_ISR = 0x1000,
-       OFF_DEVICE = 0x2000,
-       OFF_NOTIFY = 0x3000,
-       OFF_MSIX = 0x4000,
-       OFF_PBA = 0x4800,
-       BAR_SIZE = 0x8000,
-       REGION = 0x1000,
-       COMMON_LEN = 0x38,
-       NOTIFY_MULTIPLIER = 4,
-};
-
-enum { /* common configuration, 4.1.4.3 */
-       C_DEVICE_FEATURE_SELECT = 0x00,
-       C_DEVICE_FEATURE = 0x04,
-       C_DRIVER_FEATURE_SELECT = 0x08,
-       C_DRIVER_FEATURE = 0x0c,
-       C_CONFIG_MSIX_VECTOR = 0x10,
-       C_NUM_QUEUES = 0x12,
-       C_STATUS = 0x14,
-       C_CONFIG_GENERATION = 0x15,
-       C_QUEUE_SELECT = 0x16,
-       C_QUEUE_SIZE = 0x18,
-       C_QUEUE_MSIX_VECTOR = 0x1a,
-       C_QUEUE_ENABLE = 0x1c,
-       C_QUEUE_NOTIFY_OFF = 0x1e,
-       C_QUEUE_DESC = 0x20,
-       C_QUEUE_DRIVER = 0x28,
-       C_QUEUE_DEVICE = 0x30,
-};
-
+enum { VENDOR_ID = 0x1af4, DEVICE_ID_BASE = 0x1040, SUBSYSTEM_ID = 0x1100, REVISION = 1 };
+enum { CAP_VENDOR = 9, CAP_LEN = 16, CAP_LEN_LONG = 20 };
 enum {
-	S_ACKNOWLEDGE = 1,
-	S_DRIVER = 2,
-	S_DRIVER_OK = 4,
-	S_FEATURES_OK = 8,
-	S_NEEDS_RESET = 64,
-	S_FAILED = 128,
+	CAP_CFG_LEN = 2,
+	CAP_TYPE = 3,
+	CAP_BAR = 4,
+	CAP_OFFSET = 8,
+	CAP_LENGTH = 12,
+	CAP_EXTRA = 16
 };
+enum { TYPE_COMMON = 1, TYPE_NOTIFY, TYPE_ISR, TYPE_DEVICE, TYPE_PCI_CFG };
 
-enum { CAP_VENDOR = 9, CFG_COMMON = 1, CFG_NOTIFY, CFG_ISR, CFG_DEVICE, CFG_PCI };
-enum { NO_VECTOR = 0xffff, VIRTIO_VENDOR = 0x1af4, DEVICE_BASE = 0x1040, CAP_DATA = 16 };
+struct common { /* 4.1.4.3 */
+	uint32_t device_feature_select, device_feature;
+	uint32_t driver_feature_select, driver_feature;
+	uint16_t config_vector, num_queues;
+	uint8_t status, config_generation;
+	uint16_t queue_select, queue_size, queue_vector, queue_enable, queue_notify_off;
+	uint64_t queue_desc, queue_driver, queue_device;
+};
+#define COMMON(field) offsetof(struct common, field)
 
-/* --- on the I/O loop ---------------------------------------------------------------- */
-
-static void start_queues(void *arg)
+static struct virtio_dev *to_virtio(struct device *dev)
 {
-	struct virtio_dev *vd = arg;
-
-	if (vd->running || vd->broken)
-		return;
-	vd->running = true;
-	if (vd->ops->start)
-		vd->ops->start(vd);
-	/* buffers may have come before DRIVER_OK, or while paused */
-	for (unsigned i = 0; i < vd->nqueues && vd->running; i++)
-		if (vd->vq[i].enabled)
-			vd->ops->queue_ready(vd, &vd->vq[i]);
+	return container_of(dev, struct virtio_dev, pci.dev);
 }
-
-static void stop_queues(void *arg)
-{
-	struct virtio_dev *vd = arg;
-
-	if (!vd->running)
-		return;
-	if (vd->ops->stop)
-		vd->ops->stop(vd);
-	vd->running = false;
-}
-
-static void serve_kick(void *arg)
-{
-	struct virtq *q = arg;
-
-	__atomic_store_n(&q->kick_pending, false,
-			 __ATOMIC_SEQ_CST); /* before looking at the ring */
-	if (q->vd->running && q->enabled)
-		q->vd->ops->queue_ready(q->vd, q);
-}
-
-static void on_eventfd(struct loop_watch *w, uint32_t events)
-{
-	uint64_t n;
-
-	if (read(w->fd, &n, sizeof(n)) == sizeof(n))
-		serve_kick(container_of(w, struct virtq, watch));
-}
-
-static void raise_config(struct virtio_dev *vd)
-{
-	if (pci_msix_enabled(&vd->pci)) {
-		pci_msix_notify(&vd->pci, __atomic_load_n(&vd->config_vector, __ATOMIC_RELAXED));
-		return;
-	}
-	__atomic_fetch_or(&vd->isr, 2, __ATOMIC_SEQ_CST);
-	pci_intx_set(&vd->pci, true);
-}
-
-void virtio_config_changed(struct virtio_dev *vd)
-{
-	__atomic_fetch_add(&vd->config_generation, 1, __ATOMIC_SEQ_CST);
-	raise_config(vd);
-}
-
-void virtio_broken(struct virtio_dev *vd, const char *why)
-{
-	if (__atomic_exchange_n(&vd->broken, true, __ATOMIC_SEQ_CST))
-		return;
-	guest_error(&vd->pci.dev, "%s: the device needs a reset", why);
-	if (vd->status & S_DRIVER_OK)
-		raise_config(vd);
-}
-
-/* --- registers ------------------------------------------------------------------------- */
 
 static struct virtq *selected(struct virtio_dev *vd)
 {
 	return vd->queue_sel < vd->nqueues ? &vd->vq[vd->queue_sel] : NULL;
 }
 
-static void reset_queue(struct virtq *q)
+/* --- reading ---------------------------------------------------------------------- */
+
+static uint32_t feature_word(uint64_t features, uint32_t sel)
 {
-	q->size = q->max_size;
-	q->enabled = false;
-	q->msix_vector = NO_VECTOR;
-	q->desc = q->avail = q->used = 0;
-	q->last_avail = q->used_idx = q->signalled_used = 0;
-	q->signalled_valid = false;
+	return sel < 2 ? (uint32_t)(features >> (sel * 32)) : 0;
 }
 
-static void reset_registers(struct virtio_dev *vd)
-{
-	vd->status = 0;
-	vd->features = 0;
-	vd->feature_sel = vd->driver_feature_sel = 0;
-	vd->config_vector = NO_VECTOR;
-	vd->queue_sel = 0;
-	__atomic_store_n(&vd->broken, false, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&vd->isr, 0, __ATOMIC_SEQ_CST);
-	for (unsigned i = 0; i < vd->nqueues; i++)
-		reset_queue(&vd->vq[i]);
-	pci_intx_set(&vd->pci, false);
-}
-
-static void transport_reset(struct virtio_dev *vd)
-{
-	loop_call(vd->loop, stop_queues, vd);
-	reset_registers(vd);
-}
-
-/* An enabled queue's addresses are aligned (2.7) and its size is one the device can do. */
-static bool queue_usable(const struct virtq *q)
-{
-	return q->size && q->size <= q->max_size && !(q->size & (q->size - 1)) &&
-	       q->desc % 16 == 0 && q->avail % 2 == 0 && q->used % 4 == 0;
-}
-
-static void driver_ok(struct virtio_dev *vd)
-{
-	for (unsigned i = 0; i < vd->nqueues; i++) {
-		if (vd->vq[i].enabled && !queue_usable(&vd->vq[i])) {
-			virtio_broken(vd, "an enabled queue of bad size or alignment");
-			return;
-		}
-	}
-	loop_call(vd->loop, start_queues, vd);
-}
-
-static void write_status(struct virtio_dev *vd, uint8_t val)
-{
-	uint8_t set = (uint8_t)(val & ~vd->status);
-
-	if (!val) {
-		transport_reset(vd);
-		return;
-	}
-	val &= (uint8_t)~S_NEEDS_RESET;
-	if (set & S_FEATURES_OK &&
-	    (vd->features & ~vd->features_offered || !(vd->features & VIRTIO_F_VERSION_1) ||
-	     (vd->ops->features_ok && !vd->ops->features_ok(vd, vd->features))))
-		val &= (uint8_t)~S_FEATURES_OK;
-	/* bits are only added; running without agreed features is not possible */
-	vd->status |= val;
-	if (!(vd->status & S_FEATURES_OK))
-		vd->status &= (uint8_t)~S_DRIVER_OK;
-	if (set & S_DRIVER_OK && vd->status & S_DRIVER_OK)
-		driver_ok(vd);
-}
-
-static uint64_t read_queue(struct virtio_dev *vd, unsigned off)
+static void fill_common(struct virtio_dev *vd, struct common *c)
 {
 	const struct virtq *q = selected(vd);
 
+	*c = (struct common){
+		.device_feature_select = vd->feature_sel,
+		.device_feature = feature_word(vd->features_offered, vd->feature_sel),
+		.driver_feature_select = vd->driver_feature_sel,
+		.driver_feature = feature_word(vd->features, vd->driver_feature_sel),
+		.config_vector = vd->config_vector,
+		.num_queues = (uint16_t)vd->nqueues,
+		.status = vd->status | (virtio_is_broken(vd) ? STATUS_NEEDS_RESET : 0),
+		.config_generation = __atomic_load_n(&vd->config_generation, __ATOMIC_SEQ_CST),
+		.queue_select = vd->queue_sel,
+	};
 	if (!q)
-		return 0;
-	switch (off) {
-	case C_QUEUE_SIZE: return q->size;
-	case C_QUEUE_MSIX_VECTOR: return q->msix_vector;
-	case C_QUEUE_ENABLE: return q->enabled;
-	case C_QUEUE_NOTIFY_OFF: return q->index;
-	case C_QUEUE_DESC: return (uint32_t)q->desc;
-	case C_QUEUE_DESC + 4: return q->desc >> 32;
-	case C_QUEUE_DRIVER: return (uint32_t)q->avail;
-	case C_QUEUE_DRIVER + 4: return q->avail >> 32;
-	case C_QUEUE_DEVICE: return (uint32_t)q->used;
-	case C_QUEUE_DEVICE + 4: return q->used >> 32;
-	default: return 0;
-	}
+		return; /* size 0: there is no such queue */
+	c->queue_size = q->size;
+	c->queue_vector = q->msix_vector;
+	c->queue_enable = q->enabled;
+	c->queue_notify_off = (uint16_t)q->index;
+	c->queue_desc = q->desc;
+	c->queue_driver = q->avail;
+	c->queue_device = q->used;
 }
 
-static uint64_t read_common(struct virtio_dev *vd, unsigned off)
+static uint64_t read_common(struct virtio_dev *vd, uint64_t off, unsigned size)
 {
-	switch (off) {
-	case C_DEVICE_FEATURE_SELECT: return vd->feature_sel;
-	case C_DEVICE_FEATURE:
-		return vd->feature_sel < 2
-			       ? (uint32_t)(vd->features_offered >> 32 * vd->feature_sel)
-			       : 0;
-	case C_DRIVER_FEATURE_SELECT: return vd->driver_feature_sel;
-	case C_DRIVER_FEATURE:
-		return vd->driver_feature_sel < 2
-			       ? (uint32_t)(vd->features >> 32 * vd->driver_feature_sel)
-			       : 0;
-	case C_CONFIG_MSIX_VECTOR: return vd->config_vector;
-	case C_NUM_QUEUES: return vd->nqueues;
-	case C_STATUS:
-		return vd->status |
-		       (__atomic_load_n(&vd->broken, __ATOMIC_SEQ_CST) ? S_NEEDS_RESET : 0);
-	case C_CONFIG_GENERATION: return __atomic_load_n(&vd->config_generation, __ATOMIC_SEQ_CST);
-	case C_QUEUE_SELECT: return vd->queue_sel;
-	default: return read_queue(vd, off);
-	}
-}
-
-static void set_half(uint64_t *addr, unsigned high, uint64_t val)
-{
-	*addr = high ? (*addr & 0xffffffff) | val << 32 : (*addr & ~0xffffffffULL) | (uint32_t)val;
-}
-
-static uint16_t checked_vector(const struct virtio_dev *vd, uint64_t val)
-{
-	return val < vd->pci.nmsix ? (uint16_t)val : NO_VECTOR;
-}
-
-/* Queue registers: only before DRIVER_OK, when the I/O loop does not look at them. */
-static void write_queue(struct virtio_dev *vd, unsigned off, uint64_t val)
-{
-	struct virtq *q = selected(vd);
-
-	if (!q)
-		return;
-	if (off == C_QUEUE_MSIX_VECTOR) {
-		__atomic_store_n(&q->msix_vector, checked_vector(vd, val), __ATOMIC_RELAXED);
-		return;
-	}
-	if (vd->status & S_DRIVER_OK || q->enabled) {
-		guest_error(&vd->pci.dev, "queue %u: register %#x while it is in use", q->index,
-			    off);
-		return;
-	}
-	switch (off) {
-	case C_QUEUE_SIZE: q->size = (uint16_t)val; break;
-	case C_QUEUE_ENABLE: q->enabled = val == 1; break;
-	case C_QUEUE_DESC: set_half(&q->desc, 0, val); break;
-	case C_QUEUE_DESC + 4: set_half(&q->desc, 1, val); break;
-	case C_QUEUE_DRIVER: set_half(&q->avail, 0, val); break;
-	case C_QUEUE_DRIVER + 4: set_half(&q->avail, 1, val); break;
-	case C_QUEUE_DEVICE: set_half(&q->used, 0, val); break;
-	case C_QUEUE_DEVICE + 4: set_half(&q->used, 1, val); break;
-	default: break;
-	}
-}
-
-static void write_features(struct virtio_dev *vd, uint32_t val)
-{
-	if (vd->status & S_FEATURES_OK || vd->driver_feature_sel > 1)
-		return;
-	set_half(&vd->features, vd->driver_feature_sel, val);
-}
-
-static void write_common(struct virtio_dev *vd, unsigned off, uint64_t val)
-{
-	switch (off) {
-	case C_DEVICE_FEATURE_SELECT: vd->feature_sel = (uint32_t)val; break;
-	case C_DRIVER_FEATURE_SELECT: vd->driver_feature_sel = (uint32_t)val; break;
-	case C_DRIVER_FEATURE: write_features(vd, (uint32_t)val); break;
-	case C_CONFIG_MSIX_VECTOR:
-		__atomic_store_n(&vd->config_vector, checked_vector(vd, val), __ATOMIC_RELAXED);
-		break;
-	case C_STATUS: write_status(vd, (uint8_t)val); break;
-	case C_QUEUE_SELECT: vd->queue_sel = (uint16_t)val; break;
-	default: write_queue(vd, off, val); break;
-	}
-}
-
-static void kick(struct virtio_dev *vd, unsigned index)
-{
-	struct virtq *q = index < vd->nqueues ? &vd->vq[index] : NULL;
-
-	if (!q || !(vd->status & S_DRIVER_OK))
-		return;
-	if (!__atomic_exchange_n(&q->kick_pending, true, __ATOMIC_SEQ_CST) &&
-	    loop_post(vd->loop, serve_kick, q) < 0)
-		__atomic_store_n(&q->kick_pending, false, __ATOMIC_SEQ_CST);
-}
-
-/* 64-bit registers are two 32-bit ones (4.1.3.1); an 8-byte access is split. */
-static uint64_t read_common_any(struct virtio_dev *vd, unsigned off, unsigned size)
-{
-	if (size == 8)
-		return read_common(vd, off) | read_common(vd, off + 4) << 32;
-	return read_common(vd, off);
-}
-
-static uint64_t read_device_config(struct virtio_dev *vd, unsigned off, unsigned size)
-{
+	struct common c;
 	uint64_t val = 0;
 
-	if (off < vd->config_len && vd->ops->config_read)
-		vd->ops->config_read(vd, off, &val, MIN(size, vd->config_len - off));
+	if (off > sizeof(c) - size)
+		return 0;
+	fill_common(vd, &c);
+	memcpy(&val, (const uint8_t *)&c + off, size);
 	return val;
 }
 
 static uint64_t read_isr(struct virtio_dev *vd)
 {
-	uint8_t isr = __atomic_exchange_n(&vd->isr, 0, __ATOMIC_SEQ_CST);
+	LOCK_SCOPE(&vd->pci.irq_lock);
+	uint8_t isr = vd->isr;
 
-	pci_intx_set(&vd->pci, false);
+	vd->isr = 0;
+	pci_intx_set_locked(&vd->pci, false);
 	return isr;
+}
+
+static uint64_t read_device(struct virtio_dev *vd, uint64_t off, unsigned size)
+{
+	uint64_t val = 0;
+
+	if (vd->ops->config_read && off < vd->config_len)
+		vd->ops->config_read(vd, (unsigned)off, &val,
+				     MIN(size, vd->config_len - (unsigned)off));
+	return val;
 }
 
 uint64_t virtio_read(struct device *dev, unsigned bar, uint64_t off, unsigned size)
 {
-	struct virtio_dev *vd = container_of(dev, struct virtio_dev, pci.dev);
+	struct virtio_dev *vd = to_virtio(dev);
 	uint64_t val;
 
-	if (bar != VBAR)
-		return 0;
-	if (off < OFF_COMMON + COMMON_LEN)
-		return read_common_any(vd, (unsigned)off, size);
-	if (off == OFF_ISR)
-		return read_isr(vd);
-	if (off >= OFF_DEVICE && off < OFF_DEVICE + REGION)
-		return read_device_config(vd, (unsigned)(off - OFF_DEVICE), size);
-	return pci_msix_read(&vd->pci, bar, off, size, &val) ? val : 0;
+	switch (off & ~0xfffULL) {
+	case BAR_COMMON: return read_common(vd, off, size);
+	case BAR_ISR: return off == BAR_ISR ? read_isr(vd) : 0;
+	case BAR_DEVICE: return read_device(vd, off - BAR_DEVICE, size);
+	case BAR_MSIX: return pci_msix_read(&vd->pci, bar, off, size, &val) ? val : 0;
+	default: return 0;
+	}
+}
+
+/* --- status ------------------------------------------------------------------------- */
+
+/* Everything as after power-on; nothing is being served. */
+void virtio_clear(struct virtio_dev *vd)
+{
+	vd->features = 0;
+	vd->feature_sel = vd->driver_feature_sel = 0;
+	vd->status = vd->config_generation = 0;
+	vd->queue_sel = 0;
+	__atomic_store_n(&vd->config_vector, VIRTIO_NO_VECTOR, __ATOMIC_RELAXED);
+	__atomic_store_n(&vd->broken, false, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
+		struct virtq *q = &vd->vq[i];
+
+		q->size = q->max_size;
+		q->enabled = q->signalled_valid = false;
+		q->desc = q->avail = q->used = 0;
+		q->last_avail = q->used_idx = q->signalled_used = 0;
+		__atomic_store_n(&q->msix_vector, VIRTIO_NO_VECTOR, __ATOMIC_RELAXED);
+	}
+	read_isr(vd);
+	if (vd->ops->reset)
+		vd->ops->reset(vd);
+}
+
+static bool features_acceptable(struct virtio_dev *vd)
+{
+	return !(vd->features & ~vd->features_offered) && (vd->features & VIRTIO_F_VERSION_1) &&
+	       (!vd->ops->features_ok || vd->ops->features_ok(vd, vd->features));
+}
+
+static void write_status(struct virtio_dev *vd, uint8_t val)
+{
+	uint8_t was = vd->status;
+
+	if (!val) {
+		virtio_stop(vd);
+		virtio_clear(vd);
+		return;
+	}
+	val = (val & STATUS_DRIVERS) | was; /* bits go away by reset only */
+	if (val & ~was & STATUS_FEATURES_OK && !features_acceptable(vd))
+		val &= (uint8_t)~STATUS_FEATURES_OK;
+	if (val & STATUS_DRIVER_OK && !(val & STATUS_FEATURES_OK))
+		val &= (uint8_t)~STATUS_DRIVER_OK; /* a legacy driver: not served */
+	vd->status = val;
+	if (val & ~was & STATUS_DRIVER_OK)
+		virtio_start(vd);
+}
+
+/* --- writing -------------------------------------------------------------------------- */
+
+static void write_features(struct virtio_dev *vd, uint32_t val)
+{
+	unsigned shift = vd->driver_feature_sel * 32;
+
+	if (vd->driver_feature_sel > 1 || vd->status & STATUS_FEATURES_OK)
+		return;
+	vd->features = (vd->features & ~((uint64_t)UINT32_MAX << shift)) | (uint64_t)val << shift;
+}
+
+static uint16_t existing_vector(const struct virtio_dev *vd, uint16_t vector)
+{
+	return vector < vd->pci.nmsix ? vector : VIRTIO_NO_VECTOR;
+}
+
+static void enable_queue(struct virtio_dev *vd, struct virtq *q)
+{
+	bool late = vd->started;
+
+	if (!virtq_placed(q)) {
+		virtio_broken(vd, "a queue is enabled that is misaligned or not in RAM");
+		return;
+	}
+	if (late) /* the I/O loop reads what we write */
+		virtio_stop(vd);
+	q->enabled = true;
+	if (late)
+		virtio_start(vd);
+}
+
+static void write_half(uint64_t *reg, bool high, uint64_t val, unsigned size)
+{
+	if (size == 8)
+		*reg = val;
+	else if (high)
+		*reg = (uint32_t)*reg | val << 32;
+	else
+		*reg = (*reg & ~(uint64_t)UINT32_MAX) | (uint32_t)val;
+}
+
+static void write_queue(struct virtio_dev *vd, struct virtq *q, uint64_t off, uint64_t val,
+			unsigned size)
+{
+	if (off == COMMON(queue_vector)) {
+		__atomic_store_n(&q->msix_vector, existing_vector(vd, (uint16_t)val),
+				 __ATOMIC_RELAXED);
+		return;
+	}
+	if (q->enabled) {
+		guest_error(&vd->pci.dev, "queue %u is enabled and cannot change", q->index);
+		return;
+	}
+	switch (off) {
+	case COMMON(queue_size):
+		if (val && val <= q->max_size && !(val & (val - 1)))
+			q->size = (uint16_t)val;
+		else
+			guest_error(&vd->pci.dev, "queue size %u", (unsigned)val);
+		break;
+	case COMMON(queue_enable):
+		if (val == 1)
+			enable_queue(vd, q);
+		break;
+	case COMMON(queue_desc):
+	case COMMON(queue_desc) + 4: write_half(&q->desc, off & 4, val, size); break;
+	case COMMON(queue_driver):
+	case COMMON(queue_driver) + 4: write_half(&q->avail, off & 4, val, size); break;
+	case COMMON(queue_device):
+	case COMMON(queue_device) + 4: write_half(&q->used, off & 4, val, size); break;
+	}
+}
+
+/* How wide the register at @off is, 0: none starts there. */
+static unsigned register_size(uint64_t off)
+{
+	if (off < COMMON(config_vector))
+		return off % 4 ? 0 : 4;
+	if (off == COMMON(status) || off == COMMON(config_generation))
+		return 1;
+	if (off < COMMON(queue_desc))
+		return off % 2 ? 0 : 2;
+	return off % 4 ? 0 : 4; /* halves of 64-bit registers */
+}
+
+static void write_common(struct virtio_dev *vd, uint64_t off, uint64_t val, unsigned size)
+{
+	struct virtq *q = selected(vd);
+	bool whole = off >= COMMON(queue_desc) && size == 8 && off % 8 == 0;
+
+	if (off >= sizeof(struct common) || (size != register_size(off) && !whole)) {
+		guest_error(&vd->pci.dev, "write of %u bytes to common register %#x", size,
+			    (unsigned)off);
+		return;
+	}
+	switch (off) {
+	case COMMON(device_feature_select): vd->feature_sel = (uint32_t)val; break;
+	case COMMON(driver_feature_select): vd->driver_feature_sel = (uint32_t)val; break;
+	case COMMON(driver_feature): write_features(vd, (uint32_t)val); break;
+	case COMMON(config_vector):
+		__atomic_store_n(&vd->config_vector, existing_vector(vd, (uint16_t)val),
+				 __ATOMIC_RELAXED);
+		break;
+	case COMMON(status): write_status(vd, (uint8_t)val); break;
+	case COMMON(queue_select): vd->queue_sel = (uint16_t)val; break;
+	default:
+		if (q)
+			write_queue(vd, q, off, val, size);
+		break;
+	}
+}
+
+static void write_device(struct virtio_dev *vd, uint64_t off, uint64_t val, unsigned size)
+{
+	if (vd->ops->config_write && off < vd->config_len && size <= vd->config_len - off)
+		vd->ops->config_write(vd, (unsigned)off, &val, size);
+}
+
+static void write_notify(struct virtio_dev *vd, uint64_t off)
+{
+	uint64_t n = off / NOTIFY_STRIDE;
+
+	if (vd->started && n < vd->nqueues)
+		virtio_kick(vd, (unsigned)n);
 }
 
 void virtio_write(struct device *dev, unsigned bar, uint64_t off, uint64_t val, unsigned size)
 {
-	struct virtio_dev *vd = container_of(dev, struct virtio_dev, pci.dev);
+	struct virtio_dev *vd = to_virtio(dev);
 
-	if (bar != VBAR)
-		return;
-	if (off < OFF_COMMON + COMMON_LEN) {
-		write_common(vd, (unsigned)off, size == 8 ? (uint32_t)val : val);
-		if (size == 8)
-			write_common(vd, (unsigned)off + 4, val >> 32);
-	} else if (off >= OFF_DEVICE && off < OFF_DEVICE + REGION) {
-		unsigned at = (unsigned)(off - OFF_DEVICE);
-
-		if (at < vd->config_len && vd->ops->config_write)
-			vd->ops->config_write(vd, at, &val, MIN(size, vd->config_len - at));
-	} else if (off >= OFF_NOTIFY && off < OFF_NOTIFY + REGION) {
-		kick(vd, (unsigned)(off - OFF_NOTIFY) / NOTIFY_MULTIPLIER);
-	} else {
-		pci_msix_write(&vd->pci, bar, off, val, size);
+	switch (off & ~0xfffULL) {
+	case BAR_NOTIFY: write_notify(vd, off - BAR_NOTIFY); break;
+	case BAR_COMMON: write_common(vd, off, val, size); break;
+	case BAR_DEVICE: write_device(vd, off - BAR_DEVICE, val, size); break;
+	case BAR_MSIX: pci_msix_write(&vd->pci, bar, off, val, size); break;
 	}
 }
 
-/* --- the window in configuration space (4.1.4.9) ------------------------------------------ */
+/* --- configuration space: 4.1.4.9 and what follows from Bus Master --------------------------- */
 
-static bool window(struct pci_dev *p, unsigned cap, uint32_t *off, uint32_t *len)
+/* Does the access touch the window's data, and is the window set up sensibly? */
+static bool window(struct virtio_dev *vd, unsigned off, unsigned len, uint32_t *to, uint32_t *size)
 {
-	memcpy(off, p->cfg + cap + 8, 4);
-	memcpy(len, p->cfg + cap + 12, 4);
-	return p->cfg[cap + 4] == VBAR && (*len == 1 || *len == 2 || *len == 4) &&
-	       *off % *len == 0 && *off < BAR_SIZE - 4;
+	const uint8_t *cap = &vd->pci.cfg[vd->pci_cfg_cap];
+	unsigned data = vd->pci_cfg_cap + CAP_EXTRA;
+
+	if (off >= data + 4 || off + len <= data)
+		return false;
+	memcpy(to, cap + CAP_OFFSET, 4);
+	memcpy(size, cap + CAP_LENGTH, 4);
+	return cap[CAP_BAR] == VIRTIO_BAR && (*size == 1 || *size == 2 || *size == 4) &&
+	       *to % *size == 0 && *to < BAR_SIZE;
 }
 
-static uint32_t window_read(struct pci_dev *p, unsigned off, unsigned len, uint32_t val)
+static uint32_t cfg_read(struct pci_dev *p, unsigned off, unsigned len, uint32_t val)
 {
 	struct virtio_dev *vd = container_of(p, struct virtio_dev, pci);
-	uint32_t at, size;
+	unsigned data = vd->pci_cfg_cap + CAP_EXTRA;
+	uint32_t from, size;
+	uint64_t got;
 
-	if (!vd->cfg_cap || off != vd->cfg_cap + CAP_DATA || !window(p, vd->cfg_cap, &at, &size) ||
-	    len != size)
+	if (!window(vd, off, len, &from, &size))
 		return val;
-	return (uint32_t)virtio_read(&p->dev, VBAR, at, size);
+	got = virtio_read(&p->dev, VIRTIO_BAR, from, size);
+	memcpy(&p->cfg[data], &got, size);
+	memcpy(&val, &p->cfg[off], len);
+	return val;
 }
 
-static void window_written(struct pci_dev *p, unsigned off, unsigned len)
+static void cfg_written(struct pci_dev *p, unsigned off, unsigned len)
 {
 	struct virtio_dev *vd = container_of(p, struct virtio_dev, pci);
-	uint32_t at, size, val;
+	uint32_t to, size, val = 0;
 
-	if (!vd->cfg_cap || off < vd->cfg_cap + CAP_DATA || off >= vd->cfg_cap + CAP_DATA + 4u ||
-	    !window(p, vd->cfg_cap, &at, &size))
-		return;
-	memcpy(&val, p->cfg + vd->cfg_cap + CAP_DATA, 4);
-	virtio_write(&p->dev, VBAR, at, size == 4 ? val : val & (BIT(size * 8) - 1), size);
-}
-
-/* --- set-up -------------------------------------------------------------------------------- */
-
-static void add_cap(struct virtio_dev *vd, uint8_t type, uint32_t off, uint32_t len)
-{
-	unsigned extra = type == CFG_NOTIFY || type == CFG_PCI ? 4 : 0;
-	unsigned cap = pci_dev_cap(&vd->pci, CAP_VENDOR, 16 + extra);
-	uint8_t *c = vd->pci.cfg + cap;
-
-	c[2] = (uint8_t)(16 + extra);
-	c[3] = type;
-	c[4] = VBAR;
-	memcpy(c + 8, &off, 4);
-	memcpy(c + 12, &len, 4);
-	if (type == CFG_NOTIFY)
-		c[16] = NOTIFY_MULTIPLIER;
-	if (type == CFG_PCI) {
-		memset(vd->pci.wmask + cap + 4, 0xff, 1);
-		memset(vd->pci.wmask + cap + 8, 0xff, 12);
-		vd->cfg_cap = (uint8_t)cap;
+	if (window(vd, off, len, &to, &size)) {
+		memcpy(&val, &p->cfg[vd->pci_cfg_cap + CAP_EXTRA], size);
+		virtio_write(&p->dev, VIRTIO_BAR, to, val, size);
 	}
+	/* Bus Master may have been set: queues were not looked at without it */
+	for (unsigned i = 0; off <= 4 && vd->started && i < vd->nqueues; i++)
+		virtio_kick(vd, i);
 }
 
-/* With KVM a queue's doorbell is an eventfd: the BAR's home address is where drivers leave it. */
-static int add_ioeventfd(struct virtio_dev *vd, struct virtq *q)
+static void bar_moved(struct pci_dev *p, unsigned n)
 {
-	const struct dev_env *env = vd->pci.dev.env;
-	uint64_t gpa = vd->pci.bar[VBAR].home + OFF_NOTIFY + q->index * NOTIFY_MULTIPLIER;
-
-	q->watch.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	q->watch.fn = on_eventfd;
-	if (q->watch.fd < 0)
-		return -errno;
-	if (env->ioeventfd(env->ctx, q->watch.fd, gpa, 2, true) < 0)
-		return -ENOTSUP;
-	return loop_add(vd->loop, &q->watch, EPOLLIN);
+	virtio_ioeventfds_update(container_of(p, struct virtio_dev, pci));
 }
 
-static void set_up_queues(struct virtio_dev *vd, const struct virtio_setup *s)
+static unsigned add_cap(struct virtio_dev *vd, unsigned type, uint32_t off, uint32_t len)
 {
-	vd->nqueues = s->nqueues;
-	for (unsigned i = 0; i < s->nqueues; i++) {
-		struct virtq *q = &vd->vq[i];
+	bool is_long = type == TYPE_NOTIFY || type == TYPE_PCI_CFG;
+	unsigned cap_len = is_long ? CAP_LEN_LONG : CAP_LEN;
+	unsigned at = pci_dev_cap(&vd->pci, CAP_VENDOR, cap_len);
+	uint8_t *cap = &vd->pci.cfg[at];
 
-		q->vd = vd;
-		q->index = i;
-		q->max_size = s->queue_size;
-		q->watch.fd = -1;
-	}
+	cap[CAP_CFG_LEN] = (uint8_t)cap_len;
+	cap[CAP_TYPE] = (uint8_t)type;
+	cap[CAP_BAR] = VIRTIO_BAR;
+	memcpy(cap + CAP_OFFSET, &off, 4);
+	memcpy(cap + CAP_LENGTH, &len, 4);
+	return at;
 }
 
-static void drop_ioeventfds(struct virtio_dev *vd)
+static void add_caps(struct virtio_dev *vd)
 {
-	for (unsigned i = 0; i < vd->nqueues; i++) {
-		loop_del(&vd->vq[i].watch);
-		if (vd->vq[i].watch.fd >= 0)
-			close(vd->vq[i].watch.fd);
-		vd->vq[i].watch.fd = -1;
-	}
+	unsigned notify;
+
+	add_cap(vd, TYPE_COMMON, BAR_COMMON, sizeof(struct common));
+	notify = add_cap(vd, TYPE_NOTIFY, BAR_NOTIFY, vd->nqueues * NOTIFY_STRIDE);
+	vd->pci.cfg[notify + CAP_EXTRA] = NOTIFY_STRIDE;
+	add_cap(vd, TYPE_ISR, BAR_ISR, 1);
+	if (vd->config_len)
+		add_cap(vd, TYPE_DEVICE, BAR_DEVICE, vd->config_len);
+	vd->pci_cfg_cap = (uint8_t)add_cap(vd, TYPE_PCI_CFG, 0, 0);
+	vd->pci.wmask[vd->pci_cfg_cap + CAP_BAR] = 0xff;
+	memset(&vd->pci.wmask[vd->pci_cfg_cap + CAP_OFFSET], 0xff, 12);
 }
 
-/* Doorbells that could not be wired up still work as register writes. */
-static void add_ioeventfds(void *arg)
-{
-	struct virtio_dev *vd = arg;
+/* --- life --------------------------------------------------------------------------------------
+ */
 
-	for (unsigned i = 0; i < vd->nqueues; i++) {
-		if (add_ioeventfd(vd, &vd->vq[i]) < 0) {
-			drop_ioeventfds(vd);
-			return;
-		}
-	}
+static int open_eventfds(struct virtio_dev *vd, struct errbuf *err)
+{
+	bool doorbells = vd->pci.dev.env->ioeventfd != NULL;
+
+	vd->kick_watch.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (vd->kick_watch.fd < 0)
+		return err_set(err, -errno, "%s: eventfd: %m", vd->pci.dev.id);
+	for (unsigned i = 0; doorbells && i < vd->nqueues; i++)
+		vd->vq[i].watch.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	return 0;
 }
 
 int virtio_setup(struct virtio_dev *vd, const struct virtio_ops *ops, const struct virtio_setup *s,
 		 struct errbuf *err)
 {
-	struct pci_ids ids = {
-		.vendor = VIRTIO_VENDOR,
-		.device = (uint16_t)(DEVICE_BASE + ops->device_id),
-		.subvendor = VIRTIO_VENDOR,
-		.subdevice = ops->device_id,
-		.class_rev = ops->pci_class << 8 | 1,
+	const struct pci_ids ids = {
+		.vendor = VENDOR_ID,
+		.device = (uint16_t)(DEVICE_ID_BASE + ops->device_id),
+		.subvendor = VENDOR_ID,
+		.subdevice = SUBSYSTEM_ID,
+		.class_rev = ops->pci_class | REVISION,
 	};
-	int ret = pci_dev_setup(&vd->pci, s->host, -1, &ids, err);
+	int ret;
 
-	if (ret)
-		return ret;
 	vd->ops = ops;
 	vd->loop = s->loop;
+	vd->nqueues = s->nqueues;
+	vd->config_len = s->config_len;
 	vd->features_offered =
 		s->features | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX;
-	vd->config_len = s->config_len;
-	set_up_queues(vd, s);
-	pci_dev_bar(&vd->pci, VBAR, BAR_SIZE, false, false);
-	add_cap(vd, CFG_COMMON, OFF_COMMON, COMMON_LEN);
-	add_cap(vd, CFG_NOTIFY, OFF_NOTIFY, s->nqueues * NOTIFY_MULTIPLIER);
-	add_cap(vd, CFG_ISR, OFF_ISR, 1);
-	if (s->config_len)
-		add_cap(vd, CFG_DEVICE, OFF_DEVICE, s->config_len);
-	add_cap(vd, CFG_PCI, 0, 0);
-	pci_dev_msix(&vd->pci, s->nqueues + 1, VBAR, OFF_MSIX, OFF_PBA);
-	vd->pci.cfg_read_hook = window_read;
-	vd->pci.cfg_written = window_written;
+	vd->kick_watch.fd = -1;
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
+		vd->vq[i].vd = vd;
+		vd->vq[i].index = i;
+		vd->vq[i].max_size = i < s->nqueues ? s->queue_size : 0;
+		vd->vq[i].watch.fd = -1;
+	}
+	ret = open_eventfds(vd, err);
+	if (!ret)
+		ret = pci_dev_setup(&vd->pci, s->host, -1, &ids, err);
+	if (ret)
+		return ret;
+	pci_dev_bar(&vd->pci, VIRTIO_BAR, BAR_SIZE, false, false);
+	add_caps(vd);
+	pci_dev_msix(&vd->pci, vd->nqueues + 1, VIRTIO_BAR, BAR_MSIX, BAR_PBA);
+	vd->pci.cfg_read_hook = cfg_read;
+	vd->pci.cfg_written = cfg_written;
+	vd->pci.bar_moved = bar_moved;
 	pci_dev_ready(&vd->pci);
-	reset_registers(vd);
-	if (vd->pci.dev.env->ioeventfd)
-		loop_call(vd->loop, add_ioeventfds, vd);
+	virtio_clear(vd);
 	return 0;
-}
-
-static void teardown_on_loop(void *arg)
-{
-	stop_queues(arg);
-	drop_ioeventfds(arg);
 }
 
 void virtio_teardown(struct virtio_dev *vd)
 {
-	if (vd->loop)
-		loop_call(vd->loop, teardown_on_loop, vd);
+	if (!vd->ops)
+		return; /* virtio_setup() was not reached */
+	virtio_stop(vd);
+	if (vd->kick_watch.fd >= 0)
+		close(vd->kick_watch.fd);
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
+		if (vd->vq[i].watch.fd >= 0)
+			close(vd->vq[i].watch.fd);
 	pci_dev_teardown(&vd->pci);
 }
 
 void virtio_reset(struct device *dev)
 {
-	struct virtio_dev *vd = container_of(dev, struct virtio_dev, pci.dev);
+	struct virtio_dev *vd = to_virtio(dev);
 
-	transport_reset(vd);
+	virtio_stop(vd);
+	virtio_clear(vd);
 	pci_dev_reset(&vd->pci);
 }
 
-void virtio_pause(struct device *dev)
-{
-	struct virtio_dev *vd = container_of(dev, struct virtio_dev, pci.dev);
+/* --- state ---------------------------------------------------------------------------------------
+ */
 
-	loop_call(vd->loop, stop_queues, vd);
-}
-
-void virtio_resume(struct device *dev)
-{
-	struct virtio_dev *vd = container_of(dev, struct virtio_dev, pci.dev);
-
-	pci_dev_remap(&vd->pci);
-	if (vd->status & S_DRIVER_OK)
-		loop_call(vd->loop, start_queues, vd);
-}
-
-/* --- state ------------------------------------------------------------------------------------ */
-
-static const struct state_field vq_fields[] = {
+static const struct state_field virtq_fields[] = {
 	STATE_INT(struct virtq, size),
 	STATE_INT(struct virtq, enabled),
 	STATE_INT(struct virtq, msix_vector),
@@ -582,8 +486,6 @@ static const struct state_field vq_fields[] = {
 	STATE_INT(struct virtq, used),
 	STATE_INT(struct virtq, last_avail),
 	STATE_INT(struct virtq, used_idx),
-	STATE_INT(struct virtq, signalled_used),
-	STATE_INT(struct virtq, signalled_valid),
 	STATE_FIELDS_END,
 };
 
@@ -598,36 +500,51 @@ const struct state_field virtio_dev_fields[] = {
 	STATE_INT(struct virtio_dev, queue_sel),
 	STATE_INT(struct virtio_dev, broken),
 	STATE_INT(struct virtio_dev, isr),
-	STATE_STRUCTS(struct virtio_dev, vq, vq_fields),
+	STATE_STRUCTS(struct virtio_dev, vq, virtq_fields),
 	STATE_FIELDS_END,
 };
 
-void virtio_pre_save(struct virtio_dev *vd)
+/* Could a driver have brought the queue into this state?  Its bytes are any. */
+static bool queue_possible(const struct virtio_dev *vd, struct virtq *q)
 {
-	pci_dev_pre_save(&vd->pci);
+	if (!state_bool_ok(&q->enabled) || q->size > q->max_size || q->size & (q->size - 1) ||
+	    (!q->size && q->max_size))
+		return false;
+	q->msix_vector = existing_vector(vd, q->msix_vector);
+	return !q->enabled ||
+	       (virtq_placed(q) && (uint16_t)(q->last_avail - q->used_idx) <= q->size);
+}
+
+static bool state_possible(struct virtio_dev *vd)
+{
+	bool bools = state_bool_ok(&vd->broken);
+
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
+		if (!queue_possible(vd, &vd->vq[i]))
+			return false;
+	if (vd->status & STATUS_DRIVER_OK && !(vd->status & STATUS_FEATURES_OK))
+		return false;
+	if (vd->status & STATUS_FEATURES_OK && !features_acceptable(vd))
+		return false;
+	return bools && !(vd->status & ~STATUS_DRIVERS);
 }
 
 int virtio_post_load(struct virtio_dev *vd, struct errbuf *err)
 {
-	const char *id = vd->pci.dev.id;
 	int ret = pci_dev_post_load(&vd->pci, err);
 
-	if (ret)
+	if (!ret && !state_possible(vd))
+		ret = err_set(err, -EINVAL,
+			      "%s: the saved queues or features (%#llx, offered here: %#llx) do "
+			      "not fit this device; start it with the options it was saved with",
+			      vd->pci.dev.id, (unsigned long long)vd->features,
+			      (unsigned long long)vd->features_offered);
+	if (ret) {
+		virtio_clear(vd);
 		return ret;
-	if (vd->features & ~vd->features_offered)
-		return err_set(err, -EINVAL,
-			       "%s: the state uses features %#llx, this device has %#llx", id,
-			       (unsigned long long)vd->features,
-			       (unsigned long long)vd->features_offered);
-	for (unsigned i = 0; i < vd->nqueues; i++) {
-		struct virtq *q = &vd->vq[i];
-
-		q->kick_pending = false;
-		if (q->enabled && vd->status & S_DRIVER_OK && !queue_usable(q))
-			return err_set(err, -EINVAL, "%s: queue %u has size %u", id, i, q->size);
-		if (q->msix_vector != NO_VECTOR && q->msix_vector >= vd->pci.nmsix)
-			return err_set(err, -EINVAL, "%s: queue %u has vector %u", id, i,
-				       q->msix_vector);
 	}
+	vd->config_vector = existing_vector(vd, vd->config_vector);
+	vd->isr &= ISR_QUEUE | ISR_CONFIG;
+	pci_intx_set(&vd->pci, vd->isr && !pci_msix_enabled(&vd->pci));
 	return 0;
 }

@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * queue.c - split virtqueues (virtio 1.2, 2.7), read as what they are: hostile.
+ * queue.c - split virtqueues: taking chains, returning them, deciding who is told.
  *
- * Everything runs on the device's I/O loop.  Ring indices and descriptors are
- * loaded once each; a chain is at most as long as the queue, in at most
- * VIRTQ_MAX_SEGS pieces, every piece inside one RAM region.  Anything else breaks
- * the device (virtio_broken()) until the driver resets it.
+ * Everything here runs on the device's I/O loop.  Ring memory is shared with a
+ * hostile guest that may change it at any moment, so each index and descriptor is
+ * loaded once and only the copy is looked at.  A walk ends by construction: it takes
+ * at most as many steps as the table has entries, and enters one indirect table at
+ * most.  Whatever does not fit breaks the device and leaves the ring as it is.
+ *
+ * Barriers: an index is stored with release after what it publishes and loaded
+ * with acquire before what it covers.  Both sides of "tell me" and "there is more"
+ * are a store followed by a load of another word, which needs a full barrier.
+ *
+ * Source: virtio 1.2, 2.7.
  */
 #include <string.h>
 
-#include "dev/virtio/virtio.h"
+#include "dev/virtio/internal.h"
 
-enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_SIZE = 16 };
-enum { AVAIL_NO_INTERRUPT = 1 };
+enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
+enum { AVAIL_NO_INTERRUPT = 1, USED_NO_NOTIFY = 1 };
+enum { RING_FLAGS = 0, RING_IDX = 2, RING_ENTRIES = 4 }; /* in both rings */
 
 struct desc {
 	uint64_t addr;
@@ -20,15 +28,9 @@ struct desc {
 	uint16_t flags, next;
 };
 
-struct table { /* the ring's descriptors, or an indirect table */
-	const uint8_t *base;
-	unsigned n;
-};
-
-static int broken(struct virtq *q, const char *why)
+static bool has(const struct virtq *q, uint64_t feature)
 {
-	virtio_broken(q->vd, why);
-	return -1;
+	return q->vd->features & feature;
 }
 
 static struct mem *mem_of(const struct virtq *q)
@@ -36,20 +38,10 @@ static struct mem *mem_of(const struct virtq *q)
 	return q->vd->pci.dev.env->mem;
 }
 
-static bool has(const struct virtq *q, uint64_t feature)
+/* Store before load; a fence that ThreadSanitizer's builds can have, too. */
+static inline void full_barrier(void)
 {
-	return q->vd->features & feature;
-}
-
-/* The ring's parts; NULL when the driver put one outside RAM. */
-static uint8_t *avail_ring(const struct virtq *q)
-{
-	return mem_ptr(mem_of(q), q->avail, 6 + 2ULL * q->size);
-}
-
-static uint8_t *used_ring(const struct virtq *q)
-{
-	return mem_ptr(mem_of(q), q->used, 6 + 8ULL * q->size);
+	__asm__ volatile("lock orl $0, (%%rsp)" ::: "memory", "cc");
 }
 
 static uint16_t load16(const uint8_t *p)
@@ -57,105 +49,172 @@ static uint16_t load16(const uint8_t *p)
 	return __atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE);
 }
 
-static void store16(uint8_t *p, uint16_t v)
+static void store16(struct virtq *q, uint64_t off, uint16_t val)
 {
-	__atomic_store_n((uint16_t *)p, v, __ATOMIC_RELEASE);
+	__atomic_store_n((uint16_t *)(q->used_hva + off), val, __ATOMIC_RELEASE);
+	mem_mark_dirty(mem_of(q), q->used + off, 2);
 }
 
-/* --- chains ------------------------------------------------------------------------ */
+static int broken(struct virtq *q, const char *why)
+{
+	virtio_broken(q->vd, why);
+	return -1;
+}
 
-static int add_piece(struct virtq *q, struct virtq_elem *e, const struct desc *d)
+/* --- where the ring is ----------------------------------------------------------- */
+
+static uint64_t avail_bytes(unsigned size)
+{
+	return 6 + 2 * (uint64_t)size;
+}
+
+static uint64_t used_bytes(unsigned size)
+{
+	return 6 + 8 * (uint64_t)size;
+}
+
+bool virtq_placed(const struct virtq *q)
+{
+	const struct mem *mem = mem_of(q);
+
+	return q->size && q->size <= q->max_size && !(q->size & (q->size - 1)) &&
+	       !(q->desc % DESC_SIZE) && !(q->avail % 2) && !(q->used % 4) &&
+	       mem_ptr(mem, q->desc, (uint64_t)q->size * DESC_SIZE) &&
+	       mem_ptr(mem, q->avail, avail_bytes(q->size)) &&
+	       mem_ptr(mem, q->used, used_bytes(q->size));
+}
+
+bool virtq_start(struct virtq *q)
+{
+	const struct mem *mem = mem_of(q);
+
+	if (!virtq_placed(q))
+		return false;
+	q->desc_hva = mem_ptr(mem, q->desc, (uint64_t)q->size * DESC_SIZE);
+	q->avail_hva = mem_ptr(mem, q->avail, avail_bytes(q->size));
+	q->used_hva = mem_ptr(mem, q->used, used_bytes(q->size));
+	q->signalled_valid = false;
+	q->quiet = true; /* so that the next empty ring says that kicks are wanted */
+	return true;
+}
+
+/* --- taking ---------------------------------------------------------------------- */
+
+/* One descriptor, read once: the barrier keeps the compiler from reading it again. */
+static struct desc read_desc(const uint8_t *table, unsigned i)
+{
+	struct desc d;
+
+	memcpy(&d, table + (size_t)i * DESC_SIZE, sizeof(d));
+	__asm__ volatile("" ::: "memory");
+	return d;
+}
+
+static int add_segment(struct virtq *q, struct virtq_elem *e, const struct desc *d)
 {
 	bool in = d->flags & DESC_WRITE;
 	unsigned *n = in ? &e->nin : &e->nout;
 	uint32_t *total = in ? &e->in_len : &e->out_len;
-	void *hva;
+	void *p;
 
+	if (!in && e->nin)
+		return broken(q, "a readable descriptor follows a writable one");
 	if (!d->len)
 		return 0;
-	if (!in && e->nin)
-		return broken(q, "a readable descriptor behind a writable one");
 	if (*n == VIRTQ_MAX_SEGS || d->len > UINT32_MAX - *total)
-		return broken(q, "a chain of too many descriptors or bytes");
-	hva = mem_ptr(mem_of(q), d->addr, d->len);
-	if (!hva)
-		return broken(q, "a descriptor outside RAM");
+		return broken(q, "a chain is too long");
+	p = mem_ptr(mem_of(q), d->addr, d->len);
+	if (!p)
+		return broken(q, "a buffer is outside RAM");
 	if (in)
 		e->in_gpa[*n] = d->addr;
-	(in ? e->in : e->out)[(*n)++] = (struct iovec){hva, d->len};
+	(in ? e->in : e->out)[(*n)++] = (struct iovec){p, d->len};
 	*total += d->len;
 	return 0;
 }
 
-/* Replace *t and *d by the indirect table that @d names and its first descriptor. */
-static int enter_indirect(struct virtq *q, struct table *t, struct desc *d)
+static const uint8_t *indirect_table(struct virtq *q, const struct desc *d)
 {
 	if (!has(q, VIRTIO_F_INDIRECT_DESC) || d->flags & DESC_NEXT || !d->len ||
-	    d->len % DESC_SIZE)
-		return broken(q, "a malformed indirect descriptor");
-	t->n = MIN(d->len / DESC_SIZE, 65536u);
-	t->base = mem_ptr(mem_of(q), d->addr, d->len);
-	if (!t->base)
-		return broken(q, "an indirect table outside RAM");
-	memcpy(d, t->base, sizeof(*d));
-	if (d->flags & DESC_INDIRECT)
-		return broken(q, "an indirect table inside another");
-	return 0;
+	    d->len % DESC_SIZE || d->len / DESC_SIZE > VIRTQ_MAX_SIZE)
+		return NULL;
+	return mem_ptr(mem_of(q), d->addr, d->len);
 }
 
 static int read_chain(struct virtq *q, struct virtq_elem *e)
 {
-	struct table t = {mem_ptr(mem_of(q), q->desc, (uint64_t)DESC_SIZE * q->size), q->size};
-	struct desc d;
+	const uint8_t *table = q->desc_hva;
+	unsigned n = q->size, steps = q->size, i = e->head;
+	bool indirect = false;
 
-	if (!t.base)
-		return broken(q, "descriptors outside RAM");
-	memcpy(&d, t.base + DESC_SIZE * e->head, sizeof(d));
-	if (d.flags & DESC_INDIRECT && enter_indirect(q, &t, &d) < 0)
-		return -1;
-	for (unsigned count = 1;; count++) {
-		if (add_piece(q, e, &d) < 0)
+	for (;;) {
+		struct desc d;
+
+		if (i >= n || !steps--)
+			return broken(q, "a chain leaves its table or never ends");
+		d = read_desc(table, i);
+		if (d.flags & DESC_INDIRECT) {
+			table = indirect ? NULL : indirect_table(q, &d);
+			if (!table)
+				return broken(q, "an indirect table is malformed");
+			indirect = true;
+			n = steps = d.len / DESC_SIZE;
+			i = 0;
+			continue;
+		}
+		if (add_segment(q, e, &d) < 0)
 			return -1;
 		if (!(d.flags & DESC_NEXT))
 			return 0;
-		if (d.next >= t.n || count >= t.n || count >= VIRTQ_MAX_SIZE)
-			return broken(q, "a descriptor chain that does not end");
-		memcpy(&d, t.base + DESC_SIZE * d.next, sizeof(d));
-		if (d.flags & DESC_INDIRECT)
-			return broken(q, "an indirect descriptor in the middle of a chain");
+		i = d.next;
 	}
 }
 
-/* Tell the driver that we want to hear of the next buffer.  True: one is there already. */
-static bool enable_kicks(struct virtq *q, const uint8_t *avail, uint8_t *used)
+static uint64_t avail_event_off(const struct virtq *q)
 {
-	if (has(q, VIRTIO_F_EVENT_IDX)) {
-		store16(used + 4 + 8ULL * q->size, q->last_avail);
-		mem_mark_dirty(mem_of(q), q->used + 4 + 8ULL * q->size, 2);
-	}
-	__atomic_thread_fence(
-		__ATOMIC_SEQ_CST); /* pairs with the driver's: store idx, load event */
-	return load16(avail + 2) != q->last_avail;
+	return RING_ENTRIES + 8 * (uint64_t)q->size;
+}
+
+/* Ask to be kicked at the next chain; true when one has come meanwhile. */
+static bool enable_kicks(struct virtq *q)
+{
+	if (has(q, VIRTIO_F_EVENT_IDX))
+		store16(q, avail_event_off(q), q->last_avail);
+	else if (q->quiet)
+		store16(q, RING_FLAGS, 0);
+	q->quiet = false;
+	full_barrier();
+	return load16(q->avail_hva + RING_IDX) != q->last_avail;
+}
+
+static void disable_kicks(struct virtq *q)
+{
+	/* with EVENT_IDX: the driver kicks when it passes the event, which we leave behind */
+	if (!has(q, VIRTIO_F_EVENT_IDX) && !q->quiet)
+		store16(q, RING_FLAGS, USED_NO_NOTIFY);
+	q->quiet = true;
 }
 
 int virtq_pop(struct virtq *q, struct virtq_elem *e)
 {
-	const uint8_t *avail;
-	uint8_t *used;
+	uint16_t idx;
 
-	if (!q->enabled || !q->vd->running || q->vd->broken)
+	if (!virtio_running(q->vd) || !q->enabled || !pci_bus_master(&q->vd->pci))
 		return 0;
-	avail = avail_ring(q);
-	used = used_ring(q);
-	if (!avail || !used)
-		return broken(q, "a ring outside RAM");
-	if (load16(avail + 2) == q->last_avail && !enable_kicks(q, avail, used))
-		return 0;
-	if ((uint16_t)(load16(avail + 2) - q->last_avail) > q->size)
-		return broken(q, "an available index that jumped");
-	e->head = load16(avail + 4 + 2 * (q->last_avail % q->size));
+	if (virtio_is_broken(q->vd))
+		return -1;
+	idx = load16(q->avail_hva + RING_IDX);
+	if (idx == q->last_avail) {
+		if (!enable_kicks(q))
+			return 0;
+		idx = load16(q->avail_hva + RING_IDX);
+	}
+	if ((uint16_t)(idx - q->last_avail) > q->size)
+		return broken(q, "the available index jumped");
+	disable_kicks(q);
+	e->head = load16(q->avail_hva + RING_ENTRIES + 2 * (q->last_avail & (q->size - 1u)));
 	if (e->head >= q->size)
-		return broken(q, "a head outside the ring");
+		return broken(q, "an available entry is outside the table");
 	e->nout = e->nin = 0;
 	e->out_len = e->in_len = 0;
 	if (read_chain(q, e) < 0)
@@ -169,94 +228,104 @@ void virtq_unpop(struct virtq *q)
 	q->last_avail--;
 }
 
-static void mark_written(struct virtq *q, const struct virtq_elem *e, uint32_t written)
+/* --- returning -------------------------------------------------------------------- */
+
+void virtq_mark(struct virtq *q, const struct virtq_elem *e, uint32_t written)
 {
 	for (unsigned i = 0; i < e->nin && written; i++) {
-		uint32_t n = MIN(written, (uint32_t)e->in[i].iov_len);
+		uint32_t n = (uint32_t)MIN((size_t)written, e->in[i].iov_len);
 
 		mem_mark_dirty(mem_of(q), e->in_gpa[i], n);
 		written -= n;
 	}
 }
 
-void virtq_push(struct virtq *q, const struct virtq_elem *e, uint32_t written)
+void virtq_fill(struct virtq *q, unsigned nth, uint16_t head, uint32_t written)
 {
-	const uint32_t entry[2] = {e->head, written};
-	uint8_t *used = used_ring(q);
-	unsigned at = 4 + 8 * (q->used_idx % MAX(q->size, 1u));
+	const uint32_t entry[2] = {head, written};
+	uint64_t off = RING_ENTRIES + 8 * ((q->used_idx + nth) & (q->size - 1u));
 
-	mark_written(q, e, written);
-	if (!used || !q->size)
+	if (virtio_is_broken(q->vd))
 		return;
-	memcpy(used + at, entry, sizeof(entry));
-	q->used_idx++;
-	store16(used + 2, q->used_idx);
-	mem_mark_dirty(mem_of(q), q->used, 4);
-	mem_mark_dirty(mem_of(q), q->used + at, 8);
+	memcpy(q->used_hva + off, entry, sizeof(entry));
+	mem_mark_dirty(mem_of(q), q->used + off, sizeof(entry));
 }
 
-/* 2.7.7.2: has the index passed the one the driver waits for? */
-static bool driver_wants(struct virtq *q, const uint8_t *avail)
+void virtq_publish(struct virtq *q, unsigned n)
 {
-	uint16_t old = q->signalled_used;
-	bool valid = q->signalled_valid;
-	uint16_t event;
+	if (virtio_is_broken(q->vd))
+		return;
+	q->used_idx = (uint16_t)(q->used_idx + n);
+	store16(q, RING_IDX, q->used_idx);
+}
 
-	__atomic_thread_fence(
-		__ATOMIC_SEQ_CST); /* pairs with the driver's: store event, load idx */
+void virtq_push(struct virtq *q, const struct virtq_elem *e, uint32_t written)
+{
+	virtq_mark(q, e, written);
+	virtq_fill(q, 0, e->head, written);
+	virtq_publish(q, 1);
+}
+
+/* 2.7.7: whether the driver asked to hear of what was published since it last did. */
+static bool driver_wants_it(struct virtq *q)
+{
+	uint16_t old = q->signalled_used, now = q->used_idx, event;
+	bool valid = q->signalled_valid;
+
+	full_barrier();
 	if (!has(q, VIRTIO_F_EVENT_IDX))
-		return !(load16(avail) & AVAIL_NO_INTERRUPT);
-	event = load16(avail + 4 + 2ULL * q->size);
-	q->signalled_used = q->used_idx;
+		return !(load16(q->avail_hva + RING_FLAGS) & AVAIL_NO_INTERRUPT);
+	event = load16(q->avail_hva + RING_ENTRIES + 2 * (uint64_t)q->size);
+	q->signalled_used = now;
 	q->signalled_valid = true;
-	return !valid || (uint16_t)(q->used_idx - event - 1) < (uint16_t)(q->used_idx - old);
+	return !valid || (uint16_t)(now - event - 1) < (uint16_t)(now - old);
 }
 
 void virtq_notify(struct virtq *q)
 {
-	const uint8_t *avail = avail_ring(q);
-
-	if (!avail || !q->enabled || !driver_wants(q, avail))
-		return;
-	if (pci_msix_enabled(&q->vd->pci)) {
-		pci_msix_notify(&q->vd->pci, __atomic_load_n(&q->msix_vector, __ATOMIC_RELAXED));
-		return;
-	}
-	__atomic_fetch_or(&q->vd->isr, 1, __ATOMIC_SEQ_CST);
-	pci_intx_set(&q->vd->pci, true);
+	if (!virtio_is_broken(q->vd) && driver_wants_it(q))
+		virtio_interrupt(q->vd, __atomic_load_n(&q->msix_vector, __ATOMIC_RELAXED),
+				 ISR_QUEUE);
 }
 
-/* --- bytes --------------------------------------------------------------------------- */
-
-static size_t copy(const struct iovec *iov, unsigned n, size_t off, void *buf, size_t len,
-		   bool to_iov)
-{
-	size_t done = 0;
-
-	for (unsigned i = 0; i < n && done < len; i++) {
-		size_t part;
-
-		if (off >= iov[i].iov_len) {
-			off -= iov[i].iov_len;
-			continue;
-		}
-		part = MIN(iov[i].iov_len - off, len - done);
-		if (to_iov)
-			memcpy((uint8_t *)iov[i].iov_base + off, (uint8_t *)buf + done, part);
-		else
-			memcpy((uint8_t *)buf + done, (uint8_t *)iov[i].iov_base + off, part);
-		done += part;
-		off = 0;
-	}
-	return done;
-}
+/* --- contents ----------------------------------------------------------------------- */
 
 size_t virtq_out_copy(const struct virtq_elem *e, size_t off, void *buf, size_t len)
 {
-	return copy(e->out, e->nout, off, buf, len, false);
+	uint8_t *to = buf;
+
+	for (unsigned i = 0; i < e->nout && len; i++) {
+		size_t n = e->out[i].iov_len;
+
+		if (off >= n) {
+			off -= n;
+			continue;
+		}
+		n = MIN(n - off, len);
+		memcpy(to, (const uint8_t *)e->out[i].iov_base + off, n);
+		off = 0;
+		to += n;
+		len -= n;
+	}
+	return (size_t)(to - (uint8_t *)buf);
 }
 
 size_t virtq_in_copy(struct virtq_elem *e, size_t off, const void *buf, size_t len)
 {
-	return copy(e->in, e->nin, off, (void *)buf, len, true);
+	const uint8_t *from = buf;
+
+	for (unsigned i = 0; i < e->nin && len; i++) {
+		size_t n = e->in[i].iov_len;
+
+		if (off >= n) {
+			off -= n;
+			continue;
+		}
+		n = MIN(n - off, len);
+		memcpy((uint8_t *)e->in[i].iov_base + off, from, n);
+		off = 0;
+		from += n;
+		len -= n;
+	}
+	return (size_t)(from - (const uint8_t *)buf);
 }

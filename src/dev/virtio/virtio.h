@@ -6,7 +6,7 @@
  * A device type is an ops table and a queue handler; the transport does
  * discovery, negotiation, notification and interrupts.  Queues are served on
  * the device's I/O loop; register accesses come on vCPU threads under the
- * device's lock and only post work there.
+ * device's lock and only post work there.  The I/O loop never takes that lock.
  *
  * The guest is hostile: rings are read through mem_read()/mem_ptr() with bounds,
  * each descriptor is copied once, chains are bounded by the queue size.  A broken
@@ -36,8 +36,10 @@ struct virtq {			/* owner: the I/O loop's thread while enabled */
 	uint16_t last_avail, used_idx;
 	uint16_t signalled_used;
 	bool signalled_valid;
-	struct loop_watch watch;	/* kvm: an ioeventfd's; fd -1 without */
-	bool kick_pending;	/* atomic: a kick is posted and not yet served */
+	uint8_t *desc_hva, *avail_hva, *used_hva;	/* the ring; set when serving starts */
+	bool quiet;		/* the driver was told not to kick (without EVENT_IDX) */
+	struct loop_watch watch;	/* kvm ioeventfd; fd -1: none */
+	uint64_t ioevent_gpa;	/* dev.lock: where it is registered, 0: nowhere */
 };
 
 struct virtq_elem {		/* one descriptor chain, copied and validated */
@@ -57,6 +59,8 @@ struct virtio_ops {
 	void (*config_write)(struct virtio_dev *vd, unsigned off, const void *buf, unsigned len);
 	/* Negotiated features are final (FEATURES_OK): false refuses them. */
 	bool (*features_ok)(struct virtio_dev *vd, uint64_t features);
+	/* Device reset: the type's own registers as after power-on.  Nothing is being served. */
+	void (*reset)(struct virtio_dev *vd);
 	/* DRIVER_OK: serve queues from now on.  On the I/O loop. */
 	void (*start)(struct virtio_dev *vd);
 	/* Device reset or pause: on return no request is under way.  On the I/O loop. */
@@ -74,10 +78,14 @@ struct virtio_dev {
 	uint8_t status, config_generation;
 	uint16_t config_vector, queue_sel;
 	unsigned nqueues, config_len;
-	bool broken;		/* atomic: DEVICE_NEEDS_RESET until reset */
-	bool running;		/* queues are being served: I/O loop's view */
-	uint8_t isr;		/* atomic */
-	uint8_t cfg_cap;	/* offset of the PCI configuration access capability */
+	bool started;		/* queues are being served: vCPUs' view, dev.lock */
+	bool running;		/* the same: I/O loop's view; atomic */
+	bool broken;		/* DEVICE_NEEDS_RESET until reset; atomic */
+	unsigned nbroken;	/* how often; atomic */
+	uint8_t isr;		/* pci.irq_lock */
+	uint8_t pci_cfg_cap;	/* offset of the configuration access capability */
+	uint32_t kicks;		/* bit: queue to be served; atomic */
+	struct loop_watch kick_watch;	/* eventfd: kicks became non-zero */
 	struct virtq vq[VIRTIO_MAX_QUEUES];
 };
 
@@ -99,8 +107,10 @@ void virtio_write(struct device *dev, unsigned bar, uint64_t off, uint64_t val, 
 void virtio_pause(struct device *dev);		/* dev_ops.pause / resume */
 void virtio_resume(struct device *dev);
 extern const struct state_field virtio_dev_fields[];	/* for the type's state table */
-void virtio_pre_save(struct virtio_dev *vd);
 MUST_CHECK int virtio_post_load(struct virtio_dev *vd, struct errbuf *err);
+
+/* Have queue @n served on the I/O loop (soon, after its other events).  Any thread. */
+void virtio_kick(struct virtio_dev *vd, unsigned n);
 
 /*
  * Take the next chain.  1: *e filled in, 0: none (notifications re-enabled and
@@ -109,13 +119,17 @@ MUST_CHECK int virtio_post_load(struct virtio_dev *vd, struct errbuf *err);
 int virtq_pop(struct virtq *q, struct virtq_elem *e);
 /* Return a chain with @written bytes written to its in part; marks them dirty. */
 void virtq_push(struct virtq *q, const struct virtq_elem *e, uint32_t written);
+/* The parts of virtq_push(): mark written bytes dirty, fill used entries, publish @n of them. */
+void virtq_mark(struct virtq *q, const struct virtq_elem *e, uint32_t written);
+void virtq_fill(struct virtq *q, unsigned nth, uint16_t head, uint32_t written);
+void virtq_publish(struct virtq *q, unsigned n);
 /* Interrupt the driver if it wants that. */
 void virtq_notify(struct virtq *q);
-/* Give an element back as not taken (no more room): the next pop returns it again. */
+/* Give the latest element back as not taken (no more room): the next pop returns it again. */
 void virtq_unpop(struct virtq *q);
-/* The configuration changed: bump the generation, interrupt. */
+/* The configuration changed: bump the generation, interrupt.  I/O loop. */
 void virtio_config_changed(struct virtio_dev *vd);
-/* The driver broke the contract: DEVICE_NEEDS_RESET. */
+/* The driver broke the contract: DEVICE_NEEDS_RESET.  I/O loop, or dev.lock held. */
 void virtio_broken(struct virtio_dev *vd, const char *why);
 
 /* Copy between an element and a buffer from byte @off on; returns bytes copied. */
