@@ -55,6 +55,8 @@ void guest_exit(int status) __attribute__((noreturn));	/* 0: success */
 void print(const char *s);
 void print_hex(uint64_t v);
 void print_line(const char *name, uint64_t v);
+/* The decimal number behind "@name=" on the command line, or @otherwise. */
+unsigned guest_option(const char *name, unsigned otherwise);
 void idt_init(void);
 /* Call @fn for vector @vec; without one an interrupt prints itself and ends the guest. */
 void idt_set(unsigned vec, void (*fn)(struct frame *f));

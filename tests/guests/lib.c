@@ -9,6 +9,7 @@ struct gate {
 	uint32_t off2, zero;
 };
 
+extern uint32_t multiboot_info;
 static struct gate idt[256];
 static void (*handlers[256])(struct frame *f);
 
@@ -54,6 +55,32 @@ void print_line(const char *name, uint64_t v)
 	print(" ");
 	print_hex(v);
 	print("\n");
+}
+
+/* Does @at begin with "@name="?  Then what follows, else NULL. */
+static const char *value_of(const char *at, const char *name)
+{
+	for (; *name; name++, at++)
+		if (*at != *name)
+			return NULL;
+	return *at == '=' ? at + 1 : NULL;
+}
+
+unsigned guest_option(const char *name, unsigned otherwise)
+{
+	const uint32_t *info = (const uint32_t *)(uintptr_t)multiboot_info;
+	const char *line = (const char *)(uintptr_t)info[4], *value = NULL;
+	unsigned n = 0;
+
+	if (!(info[0] & 4)) /* no command line */
+		return otherwise;
+	for (; *line && !value; line++)
+		value = value_of(line, name);
+	if (!value)
+		return otherwise;
+	while (*value >= '0' && *value <= '9')
+		n = n * 10 + (unsigned)(*value++ - '0');
+	return n;
 }
 
 void check(bool ok, const char *what)

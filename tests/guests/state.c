@@ -6,10 +6,11 @@
  * Every round mixes integer instructions with all their flags, goes through page
  * tables that it changes, takes page faults and self-interrupts, and prints the
  * hash so far.  Interrupts by time are counted, but only their arrival matters.
+ * "rounds=N" on the command line makes it longer.
  */
 #include "guest.h"
 
-enum { ROUNDS = 40, STEPS = 400, PAGES = 8, VEC_SELF = 0x51, VEC_TIMER = 0x52 };
+enum { DEFAULT_ROUNDS = 40, STEPS = 400, PAGES = 8, VEC_SELF = 0x51, VEC_TIMER = 0x52 };
 enum { P = 1, W = 2 };
 #define WINDOW 0x400000000000ULL /* PML4 entry 128 */
 
@@ -150,12 +151,13 @@ static uint64_t memory_hash(void)
 int main(void)
 {
 	uint64_t acc = 0x0123456789abcdefULL;
+	unsigned rounds = guest_option("rounds", DEFAULT_ROUNDS);
 
 	set_up();
 	wrmsr(0xc0000102, 0x00005566778899aaULL); /* KernelGSBase: a register nobody looks at */
 	__asm__ volatile("mov %0, %%dr1" ::"r"(0x1234567890ULL));
 	sti();
-	for (unsigned r = 0; r < ROUNDS; r++) {
+	for (unsigned r = 0; r < rounds; r++) {
 		one_round(&acc, r);
 		print_line("round", r);
 		print_line("hash", hash);
@@ -166,7 +168,7 @@ int main(void)
 	print_line("registers", acc);
 	print_line("memory", memory_hash());
 	print_line("self-interrupts", nself);
-	check(nfaults > ROUNDS, "pages that were taken away fault");
+	check(nfaults > rounds, "pages that were taken away fault");
 	print_line("KernelGSBase", rdmsr(0xc0000102));
 	__asm__ volatile("mov %%dr1, %0" : "=r"(acc));
 	print_line("DR1", acc);
