@@ -95,14 +95,19 @@ static ALWAYS_INLINE void *tlb_write_ptr(struct vcpu *c, gva_t lin, unsigned siz
 	return p;
 }
 
+/* Guest addresses need no alignment. */
+typedef uint16_t guest_u16 __attribute__((aligned(1), may_alias));
+typedef uint32_t guest_u32 __attribute__((aligned(1), may_alias));
+typedef uint64_t guest_u64 __attribute__((aligned(1), may_alias));
+
 /* Single host loads and stores, so that other vCPUs see x86's memory order. */
 static ALWAYS_INLINE uint64_t host_load(const void *p, unsigned size)
 {
 	switch (size) {
 	case 1: return *(const volatile uint8_t *)p;
-	case 2: return *(const volatile uint16_t *)p;
-	case 4: return *(const volatile uint32_t *)p;
-	default: return *(const volatile uint64_t *)p;
+	case 2: return *(const volatile guest_u16 *)p;
+	case 4: return *(const volatile guest_u32 *)p;
+	default: return *(const volatile guest_u64 *)p;
 	}
 }
 
@@ -110,9 +115,9 @@ static ALWAYS_INLINE void host_store(void *p, unsigned size, uint64_t v)
 {
 	switch (size) {
 	case 1: *(volatile uint8_t *)p = (uint8_t)v; break;
-	case 2: *(volatile uint16_t *)p = (uint16_t)v; break;
-	case 4: *(volatile uint32_t *)p = (uint32_t)v; break;
-	default: *(volatile uint64_t *)p = v; break;
+	case 2: *(volatile guest_u16 *)p = (uint16_t)v; break;
+	case 4: *(volatile guest_u32 *)p = (uint32_t)v; break;
+	default: *(volatile guest_u64 *)p = v; break;
 	}
 }
 
