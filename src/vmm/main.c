@@ -176,6 +176,24 @@ static void announce(struct vmm *v, const struct machine_config *mc, const char 
 		 stdio ? "; Ctrl-A h: menu" : "");
 }
 
+/* Where KVM opens but fails to make the machine, "auto" goes on without it. */
+static int make_machine(struct vmm *v, struct machine_config *mc, char *why, size_t why_len,
+			struct errbuf *err)
+{
+	const struct engine_ops *first = mc->engine;
+	char failure[sizeof(err->msg)];
+	int ret = machine_new(mc, v->loop, &v->machine, err);
+
+	if (!ret || strcmp(v->cfg.engine, "auto") != 0 || strcmp(first->name, "kvm") != 0)
+		return ret;
+	memcpy(failure, err->msg, sizeof(failure));
+	mc->engine = engine_find("soft", why, why_len, err);
+	ret = mc->engine ? machine_new(mc, v->loop, &v->machine, err) : -ENODEV;
+	if (!ret)
+		log_info("KVM failed (%s): going on with soft", failure);
+	return ret;
+}
+
 static int start(struct vmm *v, struct errbuf *err)
 {
 	struct machine_config mc;
@@ -198,7 +216,7 @@ static int start(struct vmm *v, struct errbuf *err)
 		ret = control_new(v->loop, v->cfg.control, &v->control, err);
 	mc.console = v->console;
 	if (!ret)
-		ret = machine_new(&mc, v->loop, &v->machine, err);
+		ret = make_machine(v, &mc, why, sizeof(why), err);
 	if (ret)
 		return ret;
 	if (v->control)
