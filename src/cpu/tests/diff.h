@@ -106,6 +106,8 @@ void diff_gen_case(const struct diff_gen *g, enum x86_mode mode, unsigned group,
 enum { GROUP_MAX = 24 };
 unsigned diff_group_count(void);
 const char *diff_group_name(unsigned group);
+/* Is it the group of bytes that are no instruction? */
+bool diff_group_invalid(unsigned group);
 /* Group of @i, or -1 with *why: not compared, and the reason. */
 int diff_group_of(const struct insn *i, const char **why);
 /* Write the list of what is not compared. */
@@ -130,7 +132,7 @@ bool diff_compare(const struct diff_case *c, const struct diff_result *native,
 
 struct diff_native;
 /* Start the child.  -ENOTSUP with a line on stderr where the host cannot. */
-MUST_CHECK int diff_native_new(struct diff_native **out);
+MUST_CHECK int diff_native_new(bool any_cpu, struct diff_native **out);
 void diff_native_free(struct diff_native *n);
 /* Arrays shared with the child: fill in the cases, run, read the results. */
 struct diff_case *diff_native_cases(struct diff_native *n);

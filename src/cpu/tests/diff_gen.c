@@ -170,7 +170,7 @@ void diff_gen_free(struct diff_gen *g)
 
 unsigned diff_gen_count(const struct diff_gen *g, enum x86_mode mode, unsigned group)
 {
-	return g->lists[mode == MODE_64][group].n;
+	return diff_group_invalid(group) ? 1 : g->lists[mode == MODE_64][group].n;
 }
 
 /* --- one encoding ----------------------------------------------------------------- */
@@ -319,15 +319,44 @@ static void random_registers(struct diff_rng *r, struct diff_case *c)
 		rng_vector(r, c->ymmh[n], 16);
 }
 
+/* Bytes that the decoder refuses: random ones, with the escapes more often. */
+static void draw_invalid(struct diff_rng *r, enum x86_mode mode, struct enc *e)
+{
+	struct insn i;
+
+	do {
+		uint64_t v[2] = {rng_next(r), rng_next(r)};
+		unsigned k = rng_below(r, 10), at = rng_below(r, 3) ? 0 : 1;
+
+		memcpy(e->b, v, 16);
+		if (at)
+			e->b[0] = (uint8_t[]){0x66, 0xf2, 0xf3, 0x48}[rng_below(r, 4)];
+		if (k < 6)
+			e->b[at] = 0x0f;
+		if (k == 4)
+			e->b[at + 1] = 0x38;
+		if (k == 5)
+			e->b[at + 1] = 0x3a;
+		if (k == 6)
+			e->b[at] = 0xc5, e->b[at + 1] |= 0x78;
+		if (k >= 7)
+			e->b[at] = 0xc4, e->b[at + 1] = (e->b[at + 1] & 0xe3) | 0xc0;
+	} while (x86_decode(e->b, INSN_MAX_LEN, mode, &i) != X86_UD);
+}
+
 void diff_gen_case(const struct diff_gen *g, enum x86_mode mode, unsigned group, uint64_t seed,
 		   struct diff_case *c)
 {
 	const struct list *l = &g->lists[mode == MODE_64][group];
 	struct diff_rng r = {.s = seed};
-	const struct tmpl *t = &l->t[rng_below(&r, l->n)];
-	struct enc e;
+	struct enc e = {0};
 	struct insn i;
-	int len = draw_instruction(&r, t, mode, &e, &i);
+	int len = X86_UD;
+
+	if (diff_group_invalid(group))
+		draw_invalid(&r, mode, &e);
+	else
+		len = draw_instruction(&r, &l->t[rng_below(&r, l->n)], mode, &e, &i);
 
 	*c = (struct diff_case){.seed = seed, .mode = (uint8_t)mode, .group = (uint8_t)group};
 	c->nbytes = (uint8_t)(len > 0 ? len : INSN_MAX_LEN);

@@ -15,7 +15,7 @@
 struct options {
 	uint64_t cases, seed, one;
 	int group, bits; /* -1, 0: all */
-	bool reproduce;
+	bool reproduce, any_cpu;
 	unsigned max_failures;
 };
 
@@ -29,10 +29,10 @@ struct session {
 	uint64_t done, failed, by_group[GROUP_MAX], failed_by_group[GROUP_MAX];
 };
 
-static const char usage[] =
-	"usage: diff-cpu [--cases N] [--seed S] [--group NAME] [--mode 32|64] [--max-failures N]\n"
-	"       diff-cpu --reproduce MODE:GROUP:SEED\n"
-	"       diff-cpu --list\n";
+static const char usage[] = "usage: diff-cpu [--cases N] [--seed S] [--group NAME] [--mode 32|64]\n"
+			    "                [--max-failures N] [--any-cpu]\n"
+			    "       diff-cpu --reproduce MODE:GROUP:SEED\n"
+			    "       diff-cpu --list\n";
 
 /* --- reporting --------------------------------------------------------------------- */
 
@@ -217,6 +217,7 @@ static bool parse_option(int opt, struct options *o)
 	case 'g': o->group = find_group(optarg, strlen(optarg)); return o->group >= 0;
 	case 'm': o->bits = atoi(optarg); return o->bits == 32 || o->bits == 64;
 	case 'r': return parse_reproducer(optarg, o);
+	case 'a': o->any_cpu = true; return true;
 	case 'l': list(); exit(0);
 	default: return false;
 	}
@@ -231,6 +232,7 @@ static bool parse(int argc, char **argv, struct options *o)
 		{"mode", required_argument, NULL, 'm'},
 		{"reproduce", required_argument, NULL, 'r'},
 		{"max-failures", required_argument, NULL, 'f'},
+		{"any-cpu", no_argument, NULL, 'a'},
 		{"list", no_argument, NULL, 'l'},
 		{0},
 	};
@@ -255,7 +257,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	s->gen = diff_gen_new();
-	ret = s->gen ? diff_native_new(&s->native) : -ENOMEM;
+	ret = s->gen ? diff_native_new(s->opt.any_cpu, &s->native) : -ENOMEM;
 	if (ret == -ENOTSUP)
 		return 77; /* skipped */
 	if (ret || diff_soft_new(&s->soft))

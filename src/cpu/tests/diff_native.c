@@ -243,7 +243,7 @@ static bool child_setup(void *arg)
 
 /* --- the parent's side --------------------------------------------------------------------- */
 
-static const char *host_lacks(void)
+static const char *host_lacks(bool any_cpu)
 {
 	enum { HWCAP2_FSGSBASE_BIT = 1 << 1 };
 
@@ -251,13 +251,16 @@ static const char *host_lacks(void)
 		return "the kernel does not let programs use FSGSBASE";
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
 		return "the CPU has no AVX2 and FMA";
+	if (!any_cpu && !__builtin_cpu_is("amd"))
+		return "where processors differ AMD's behaviour is expected (--any-cpu runs "
+		       "anyway)";
 	return NULL;
 }
 
-int diff_native_new(struct diff_native **out)
+int diff_native_new(bool any_cpu, struct diff_native **out)
 {
 	struct diff_native *n;
-	const char *lacks = host_lacks();
+	const char *lacks = host_lacks(any_cpu);
 	void *p;
 
 	if (lacks) {

@@ -174,6 +174,12 @@ static void fill_special(struct diff_rng *r, const struct diff_case *c, const st
 	}
 }
 
+static bool is_bit_string(const struct insn *i)
+{
+	return i->form == FORM_RM_R &&
+	       (i->op == OP_BT || i->op == OP_BTS || i->op == OP_BTR || i->op == OP_BTC);
+}
+
 static void memory_operand(struct diff_rng *r, struct diff_case *c, const struct insn *i,
 			   unsigned disp_at)
 {
@@ -182,6 +188,8 @@ static void memory_operand(struct diff_rng *r, struct diff_case *c, const struct
 
 	if (i->adsize == 2)
 		return; /* the low 64 KiB are not mapped: CR2 tells the address */
+	if (is_bit_string(i) && (i->reg == i->base || i->reg == i->index))
+		return; /* an address as bit offset: sums that leave the canonical range */
 	if (i->op == OP_GATHER)
 		target = DIFF_DATA + 0x800 + rng_below(r, 0x1000);
 	aim(c, i, disp_at, target);
@@ -384,8 +392,8 @@ void diff_operands(struct diff_rng *r, struct diff_case *c, const struct insn *i
 		c->gpr[REG_RDI] = pick_target(r, c, i->msize) - seg_base(c, i->seg);
 	if (i->op == OP_GATHER)
 		gather_operands(r, c, i);
-	if (i->op == OP_GATHER || (i->op == OP_MASKMOV && i->flags & INSN_MEM))
-		c->rflags &= ~(uint64_t)FL_AC; /* whether elements are checked is up to the model */
+	if (i->op == OP_FXSAVE && c->mode != MODE_64)
+		c->rflags &= ~(uint64_t)FL_AC; /* before or after the segment's checks? */
 	if (i->flags & INSN_BRANCH)
 		branch_operands(r, c, i);
 	if (uses_stack(i))

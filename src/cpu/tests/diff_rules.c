@@ -26,13 +26,14 @@ enum {
 	G_FMA,
 	G_CRYPTO,
 	G_FPUSTATE,
+	G_INVALID,
 	G_COUNT,
 };
 
 static const char *const group_names[G_COUNT] = {
 	"int",	  "shift", "muldiv",  "bits",	"move",	  "stack",    "string",
 	"branch", "far",   "segment", "system", "hint",	  "x87",      "mmx",
-	"sse",	  "avx",   "avx2",    "fma",	"crypto", "fpustate",
+	"sse",	  "avx",   "avx2",    "fma",	"crypto", "fpustate", "invalid",
 };
 enum { MXCSR_MM = 1 << 17 }; /* AMD: no alignment checks for SSE; no model offers it */
 
@@ -235,6 +236,11 @@ static const struct {
 	{OP_XRSTOR, -1, xinuse},
 };
 
+bool diff_group_invalid(unsigned group)
+{
+	return group == G_INVALID;
+}
+
 unsigned diff_group_count(void)
 {
 	return G_COUNT;
@@ -333,18 +339,53 @@ static bool is_vpermq_w0(const struct diff_case *c)
 	return b[0] == 0xc4 && (b[1] & 0x1f) == 3 && !(b[2] & 0x80) && b[3] <= 1;
 }
 
+/*
+ * Encodings that Zen 4 has and no model offers: AVX-512's EVEX and mask registers,
+ * CLZERO, RDPRU, MONITORX, MWAITX, SVM.  The decoder stops at a prefix's first mistake, so the
+ * opcode is looked for behind all that may be prefixes.
+ */
+static bool is_host_extension(const struct diff_case *c)
+{
+	const uint8_t *b = c->code, *end = c->code + c->nbytes - 4;
+
+	while (b < end && (strchr("\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3", *b) ||
+			   (c->mode == MODE_64 && (*b & 0xf0) == 0x40)))
+		b++;
+	if (b[0] == 0x62)
+		return true;
+	if (b[0] == 0x0f && b[1] == 0x01)
+		return b[2] >= 0xfa || (b[2] & 0xf8) == 0xd8;
+	if (b[0] == 0xc5)
+		return (b[2] & 0xf0) == 0x40 || (b[2] & 0xf0) == 0x90;
+	if (b[0] == 0xc4)
+		return ((b[1] & 0x1f) == 1 && ((b[3] & 0xf0) == 0x40 || (b[3] & 0xf0) == 0x90)) ||
+		       ((b[1] & 0x1f) == 3 && (b[3] & 0xf0) == 0x30);
+	return false;
+}
+
 /* Some microcode looks at LOCK last, when the operand has already faulted. */
 static bool is_late_lock(const struct diff_case *c, const struct diff_result *native)
 {
 	return memchr(c->code, 0xf0, 4) && native->vector != VEC_NONE;
 }
 
+/* Zen wants offsets to be canonical even where adding FS or GS makes good addresses of them. */
+static bool is_bad_offset(const struct diff_case *c, const struct insn *i)
+{
+	uint64_t base = i->seg == SEG_FS ? c->fsbase : i->seg == SEG_GS ? c->gsbase : 0;
+	int64_t ea = (int64_t)(diff_operand(c, i) - base);
+
+	return base && (i->op == OP_GATHER || ea != ea << 16 >> 16);
+}
+
 bool diff_host_only(const struct diff_case *c, const struct diff_result *native)
 {
 	struct insn i;
+	int len = x86_decode(c->code, c->nbytes, (enum x86_mode)c->mode, &i);
 
 	if (native->fx.mxcsr & MXCSR_MM)
 		return true;
-	return x86_decode(c->code, c->nbytes, (enum x86_mode)c->mode, &i) == X86_UD &&
-	       (is_vpermq_w0(c) || is_late_lock(c, native));
+	if (len == X86_UD)
+		return is_vpermq_w0(c) || is_late_lock(c, native) || is_host_extension(c);
+	return i.flags & INSN_MEM && i.adsize == 8 && is_bad_offset(c, &i);
 }

@@ -115,6 +115,7 @@ void tlb_flush_page(struct vcpu *c, gva_t lin)
 
 /* --- filling -------------------------------------------------------------- */
 
+/* Beyond a segment or the canonical addresses. */
 static NORETURN void raise_noncanonical(struct vcpu *c)
 {
 	raise_err(c, c->last_seg == SEG_SS ? EXC_SS : EXC_GP, 0);
@@ -296,13 +297,17 @@ static void access_parts(struct vcpu *c, gva_t lin, uint8_t *buf, unsigned size,
 }
 
 /*
- * Natural alignment, as AMD has it: 16 bytes for vectors of 32, 8 for the x87's 10.  What
- * is read or written in other sizes has checked itself.
+ * What the fast paths need not look at, because they cover no access like it: the end of
+ * a flat segment of 32-bit code, which is at the end of a page, and alignment, which is
+ * natural (as AMD has it: 16 bytes for vectors of 32, 8 for the x87's 10; what is read
+ * or written in other sizes has checked itself).
  */
-static void check_alignment(struct vcpu *c, gva_t lin, unsigned size)
+static void check_operand(struct vcpu *c, gva_t lin, unsigned size)
 {
 	unsigned mask = size == 10 ? 7 : size == 32 ? 15 : size & (size - 1) ? 0 : size - 1;
 
+	if (unlikely(lin + size - 1 > c->addr_mask) && !c->s.seg[c->last_seg].base)
+		raise_noncanonical(c);
 	/* a non-canonical address is the greater mistake */
 	if (unlikely(c->align_check) && lin & mask && is_canonical(lin))
 		raise_err(c, EXC_AC, 0);
@@ -310,13 +315,13 @@ static void check_alignment(struct vcpu *c, gva_t lin, unsigned size)
 
 void lin_load_slow(struct vcpu *c, gva_t lin, void *buf, unsigned size)
 {
-	check_alignment(c, lin, size);
+	check_operand(c, lin, size);
 	access_parts(c, lin, buf, size, ACCESS_READ, c->view);
 }
 
 void lin_store_slow(struct vcpu *c, gva_t lin, const void *buf, unsigned size)
 {
-	check_alignment(c, lin, size);
+	check_operand(c, lin, size);
 	access_parts(c, lin, (uint8_t *)buf, size, ACCESS_WRITE, c->view);
 }
 
@@ -324,7 +329,7 @@ void lin_probe_write(struct vcpu *c, gva_t lin, unsigned size)
 {
 	struct part part[2];
 
-	check_alignment(c, lin, size);
+	check_operand(c, lin, size);
 	translate(c, lin, size, ACCESS_WRITE, c->view, part);
 }
 
@@ -332,7 +337,7 @@ void *lin_rmw_ptr(struct vcpu *c, gva_t lin, unsigned size)
 {
 	struct part part[2];
 
-	check_alignment(c, lin, size);
+	check_operand(c, lin, size);
 	if (translate(c, lin, size, ACCESS_WRITE, c->view, part) > 1 || !part[0].hva)
 		return NULL;
 	note_watch(c, lin, size, ACCESS_WRITE);

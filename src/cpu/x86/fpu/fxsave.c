@@ -41,7 +41,8 @@ void lin_copy_out(struct vcpu *c, gva_t lin, const void *buf, unsigned len)
 	const uint8_t *from = buf;
 
 	lin_probe_write(c, lin, 1);
-	lin_probe_write(c, (lin + len - 1) & c->addr_mask, 1);
+	if ((lin ^ (lin + len - 1)) >> MEM_PAGE_SHIFT)
+		lin_probe_write(c, ALIGN_DOWN(lin + len - 1, MEM_PAGE_SIZE) & c->addr_mask, 1);
 	while (len) {
 		unsigned n = MIN(len, MEM_PAGE_SIZE - (unsigned)(lin & (MEM_PAGE_SIZE - 1)));
 		void *p = tlb_write_ptr(c, lin, n);

@@ -112,7 +112,8 @@ static void element_probe(struct vcpu *c, gva_t lin, unsigned size)
 		return;
 	}
 	lin_probe_write(c, lin, 1);
-	lin_probe_write(c, (lin + size - 1) & c->addr_mask, 1);
+	if ((lin ^ (lin + size - 1)) >> MEM_PAGE_SHIFT)
+		lin_probe_write(c, ALIGN_DOWN(lin + size - 1, MEM_PAGE_SIZE) & c->addr_mask, 1);
 }
 
 static void vmaskmov_load(struct vcpu *c, const struct insn *i)

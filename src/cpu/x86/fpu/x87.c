@@ -241,8 +241,6 @@ static void run(struct vcpu *c, const struct insn *i, bool ignored)
 		mem_store(c, &r, i->msize);
 	else if (r.mem_out)
 		lin_probe_write(c, r.lin, i->msize); /* it faults all the same */
-	else if (r.mem_out)
-		lin_probe_write(c, r.lin, i->msize); /* faults like a store all the same */
 	run_commit(c, i, &r);
 }
 
