@@ -69,14 +69,14 @@ static const struct engine_ops *choose(char *why, size_t why_len)
 	struct errbuf no = {0};
 
 	if (!flag) {
-		snprintf(why, why_len, "soft: the CPU has neither vmx nor svm");
+		snprintf(why, why_len, "the CPU has neither vmx nor svm");
 		return &engine_interp;
 	}
 	if (probe_kvm(&no)) {
-		snprintf(why, why_len, "soft: the CPU has %s, but %s", flag, no.msg);
+		snprintf(why, why_len, "the CPU has %s, but %s", flag, no.msg);
 		return &engine_interp;
 	}
-	snprintf(why, why_len, "kvm: the CPU has %s and /dev/kvm works", flag);
+	snprintf(why, why_len, "the CPU has %s and /dev/kvm works", flag);
 	return kvm_ops();
 }
 
@@ -85,7 +85,7 @@ const struct engine_ops *engine_find(const char *name, char *why, size_t why_len
 {
 	if (!strcmp(name, "auto"))
 		return choose(why, why_len);
-	snprintf(why, why_len, "%s: asked for", name);
+	snprintf(why, why_len, "%s", ""); /* it was asked for */
 	if (!strcmp(name, "soft") || !strcmp(name, "interp"))
 		return &engine_interp;
 	if (strcmp(name, "kvm")) {

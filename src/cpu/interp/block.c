@@ -191,11 +191,14 @@ static unsigned decode_run(struct vcpu *c, const uint8_t *code, unsigned avail,
 
 /* --- look-up ---------------------------------------------------------------- */
 
+/* Chains are short unless the guest picks its addresses so; then blocks are made anew. */
+enum { CHAIN_MAX = 32 };
+
 static struct block *find_block(struct block_cache *bc, uint64_t key)
 {
-	struct block **head = &bc->table[block_hash(key)];
+	struct block **head = &bc->table[block_hash(key)], **p = head;
 
-	for (struct block **p = head; *p; p = &(*p)->next) {
+	for (unsigned n = 0; *p && n < CHAIN_MAX; n++, p = &(*p)->next) {
 		struct block *b = *p;
 
 		if (b->key != key)
