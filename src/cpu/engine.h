@@ -118,7 +118,7 @@ extern const struct engine_ops engine_interp, engine_kvm;
 
 /*
  * The engine called @name ("auto", "kvm", "soft", "interp").  "auto" probes and
- * writes one line of why into @why.  NULL with a sentence when unusable.
+ * writes a clause of why into @why, else that is "".  NULL with a sentence when unusable.
  */
 const struct engine_ops *engine_find(const char *name, char *why, size_t why_len,
 				     struct errbuf *err);
