@@ -162,5 +162,5 @@ insn_fn *bind_bits(const struct insn *i)
 		return NULL;
 	if (i->flags & INSN_LOCK)
 		return lock[i->op - OP_BT][sz];
-	return (has_mem(i) ? mem : reg)[i->op - OP_BT][sz];
+	return has_mem(i) ? mem[i->op - OP_BT][sz] : reg[i->op - OP_BT][sz];
 }

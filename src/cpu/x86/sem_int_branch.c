@@ -117,19 +117,19 @@ HANDLER(ret_2, ret, 2)
 HANDLER(ret_4, ret, 4)
 HANDLER(ret_slow_8, ret, 8)
 
-static void call_8(struct vcpu *c, const struct insn *i)
+static ALWAYS_INLINE void call_fast(struct vcpu *c, const struct insn *i, uint64_t t, insn_fn *any)
 {
-	uint64_t rip = c->s.rip, t = rip + i->imm, sp = c->s.gpr[REG_RSP] - 8;
+	uint64_t rip = c->s.rip, sp = c->s.gpr[REG_RSP] - 8;
 	void *p;
 
-	if (unlikely(bad_target(c, t, 8) || !fast_write_ptr(c, sp, 8, &p))) {
-		call_slow_8(c, i);
-		return;
-	}
+	OR_SLOW(!bad_target(c, t, 8) && fast_write_ptr(c, sp, 8, &p));
 	host_store(p, 8, rip);
 	c->s.gpr[REG_RSP] = sp;
 	c->s.rip = t;
 }
+
+HANDLER(call_8, call_fast, c->s.rip + i->imm, call_slow_8)
+HANDLER(call_r_8, call_fast, c->s.gpr[i->rm], call_rm_8)
 
 static void ret_8(struct vcpu *c, const struct insn *i)
 {
@@ -186,7 +186,7 @@ insn_fn *bind_branch(const struct insn *i)
 	case OP_JMP_RM: return jmp_rms[sz];
 	case OP_JCC: return sz ? jccs[sz - 1][i->cc] : jcc_2;
 	case OP_CALL: return calls[sz];
-	case OP_CALL_RM: return call_rms[sz];
+	case OP_CALL_RM: return i->opsize == 8 && !has_mem(i) ? call_r_8 : call_rms[sz];
 	case OP_RET: return rets[sz];
 	case OP_JCXZ: return jcxz;
 	case OP_LOOP:

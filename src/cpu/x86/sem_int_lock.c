@@ -291,8 +291,10 @@ insn_fn *bind_lock(const struct insn *i)
 	}
 	if (!(i->flags & INSN_LOCK))
 		return NULL;
+	if (i->op >= OP_ADD && i->op <= OP_XOR && i->form == FORM_RM_I)
+		return alu_mi[i->op - OP_ADD][sz];
 	if (i->op >= OP_ADD && i->op <= OP_XOR)
-		return (i->form == FORM_RM_I ? alu_mi : alu_mr)[i->op - OP_ADD][sz];
+		return alu_mr[i->op - OP_ADD][sz];
 	if (i->op >= OP_INC && i->op <= OP_NOT)
 		return unary_m[i->op - OP_INC][sz];
 	return NULL;

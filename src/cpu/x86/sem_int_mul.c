@@ -154,7 +154,7 @@ insn_fn *bind_mul(const struct insn *i)
 	case OP_IMUL: return imul[sz];
 	case OP_DIV: return div[sz];
 	case OP_IDIV: return idiv[sz];
-	case OP_IMUL2: return (i->form == FORM_R_RM_I ? three : two)[sz];
+	case OP_IMUL2: return i->form == FORM_R_RM_I ? three[sz] : two[sz];
 	case OP_MULX: return i->opsize == 8 ? mulx_8 : mulx_4;
 	default: return NULL;
 	}

@@ -101,7 +101,9 @@ static insn_fn *bind_pop(const struct insn *i)
 	static insn_fn *const r[] = {NULL, pop_r_2, pop_r_4, pop_r_8};
 	static insn_fn *const m[] = {NULL, pop_m_2, pop_m_4, pop_m_8};
 
-	return (has_mem(i) ? m : r)[size_index(i->opsize)];
+	unsigned sz = size_index(i->opsize);
+
+	return has_mem(i) ? m[sz] : r[sz];
 }
 
 /* --- PUSHA, POPA -------------------------------------------------------------------------- */
