@@ -93,6 +93,8 @@ void vcpu_unpark_all(struct machine *m);
 /* Ask all to park without waiting.  Any thread. */
 void vcpu_park_request(struct machine *m);
 void vcpu_notify(void *ctx, unsigned cpu, enum soft_event ev, unsigned arg);
+/* While parked: turn INIT, SIPI and NMI that wait for the vCPU into its state. */
+void vcpu_settle(struct machine_vcpu *v);
 void vcpu_post_event(struct machine_vcpu *v, unsigned event);
 
 /* controllers.c: the interrupt controllers in software or in the kernel.  While parked. */

@@ -17,12 +17,15 @@ enum { RAM_CHUNK = 1 << 20 };
 struct shape {
 	uint64_t ram_bytes, tsc_khz, clock_ns;
 	uint32_t ncpus, ndevices;
+	uint32_t request, request_arg; /* a device's, made while the machine was being paused */
 };
 
 static const struct state_field shape_fields[] = {
 	STATE_INT(struct shape, ram_bytes), STATE_INT(struct shape, tsc_khz),
 	STATE_INT(struct shape, clock_ns),  STATE_INT(struct shape, ncpus),
-	STATE_INT(struct shape, ndevices),  STATE_FIELDS_END,
+	STATE_INT(struct shape, ndevices),  STATE_INT(struct shape, request),
+	STATE_INT(struct shape, request_arg),
+	STATE_FIELDS_END,
 };
 static const struct state_desc shape_desc = {
 	.name = "machine", .version = 1, .fields = shape_fields};
@@ -42,7 +45,9 @@ static struct shape shape_of(const struct machine *m)
 	struct shape s = {.ram_bytes = m->cfg.ram_bytes,
 			  .tsc_khz = m->tsc_khz,
 			  .clock_ns = vclock_ns(&m->clock),
-			  .ncpus = m->cfg.ncpus};
+			  .ncpus = m->cfg.ncpus,
+			  .request = (uint32_t)__atomic_load_n(&m->request, __ATOMIC_ACQUIRE),
+			  .request_arg = (uint32_t)m->request_arg};
 
 	/* those with a state: the controllers are a device only where they are in software */
 	list_for_each (l, &m->devices)
@@ -118,6 +123,8 @@ static int save_all(struct machine *m, struct record_buf *out, struct errbuf *er
 	struct shape s = shape_of(m);
 	int ret = record_save(out, &shape_desc, 0, &s);
 
+	for (unsigned i = 0; i < m->cfg.ncpus; i++)
+		vcpu_settle(&m->vcpu[i]);
 	for (unsigned i = 0; !ret && i < m->cfg.ncpus; i++)
 		ret = save_cpu(m, i, out);
 	if (!ret)
@@ -156,6 +163,10 @@ static int load_shape(struct machine *m, const uint8_t *data, size_t len, struct
 			       "this one has %llu MiB, %u and %u; start it with the same options",
 			       (unsigned long long)s.ram_bytes >> 20, s.ncpus, s.ndevices,
 			       (unsigned long long)want.ram_bytes >> 20, want.ncpus, want.ndevices);
+	if (s.request > DEV_REQ_ERROR + 1)
+		return err_set(err, -EINVAL, "the state holds the unknown request %u", s.request);
+	m->request_arg = (int)s.request_arg;
+	__atomic_store_n(&m->request, (int)s.request, __ATOMIC_RELEASE); /* for the resume */
 	m->clock.base_ns = s.clock_ns;
 	m->clock.running = false;
 	return 0;

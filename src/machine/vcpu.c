@@ -227,6 +227,12 @@ static void handle_events(struct machine_vcpu *v)
 		edit_state(v, edit_unhalt);
 }
 
+void vcpu_settle(struct machine_vcpu *v)
+{
+	if (v->m->chip)
+		handle_events(v);
+}
+
 /* --- exits ---------------------------------------------------------------------- */
 
 static bool is_apic_page(const struct machine_vcpu *v, uint64_t addr)

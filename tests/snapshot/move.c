@@ -88,6 +88,7 @@ static int one_life(struct run *r, unsigned n, bool last, struct record_buf *sta
 	if (last)
 		return err_set(err, -1, "the guest did not end in time on %s", cfg.engine->name);
 	machine_pause(m);
+	loop_run_once(r->loop, 0); /* what the machine has posted */
 	return machine_save(m, state, err);
 }
 
@@ -169,6 +170,7 @@ int main(int argc, char **argv)
 	} else {
 		timer_init(&r.timer, r.loop, &r.clock, on_timer);
 		status = run_all(&r, (unsigned)atoi(argv[6]));
+		chardev_flush(r.console);
 	}
 	chardev_free(r.console);
 	loop_free(r.loop);
