@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Freestanding guests: each ends with success and prints the same on every engine."""
 import pathlib
+import random
 import re
+import subprocess
 
 import pytest
 
-from conftest import GUESTS, VM, kvm_usable
+from conftest import BUILD, GUESTS, VM, kvm_usable
 
 SUCCESS = 1  # the debug exit port: (0 << 1) | 1
 DISK_BYTES = 1 << 20
@@ -21,9 +23,13 @@ def need_kvm(name=None):
         pytest.skip("this host's KVM emulates guests, and not SYSCALL and INT of ring 3")
 
 
+def fill_disk(disk):
+    disk.write_bytes(bytes(i * 31 & 0xff for i in range(4096)) * (DISK_BYTES // 4096))
+
+
 def run_guest(name, engine, *args, disk=None):
     if disk:
-        disk.write_bytes(bytes(i * 31 & 0xff for i in range(4096)) * (DISK_BYTES // 4096))
+        fill_disk(disk)
         args += ("--disk", disk)
     with VM("--kernel", GUESTS / f"{name}.guest", "--engine", engine, "--memory", "64M",
             "--debug-exit", "--net", "none", "--quiet", *args) as vm:
@@ -51,3 +57,25 @@ def test_engines_agree_on_what_a_guest_sees(name, cpus, tmp_path):
     disk = tmp_path / "disk.raw" if name == "virtio" else None
     seen = [run_guest(name, engine, "--cpus", cpus, disk=disk) for engine in ("interp", "kvm")]
     assert seen[0] == seen[1]
+
+
+MOVES = ["interp:500,kvm:20000", "kvm:5000,interp:500", "interp:500,interp:500"]
+
+
+@pytest.mark.parametrize("engines", MOVES)
+@pytest.mark.parametrize("name,cpus,append", [("state", 1, "rounds=300"), ("timer", 1, ""),
+                                              ("smp", 2, ""), ("exceptions", 1, ""),
+                                              ("virtio", 1, "")])
+def test_a_guest_moved_between_engines_sees_nothing_of_it(name, cpus, append, engines, tmp_path):
+    if "kvm" in engines:
+        need_kvm(name)
+    disk = tmp_path / "disk.raw" if name == "virtio" else None
+    reference = run_guest(name, "interp", "--cpus", cpus, "--append", append, disk=disk)
+    if disk:
+        fill_disk(disk)
+    seed, console = random.randrange(1 << 32), tmp_path / "console"
+    moved = subprocess.run([BUILD / "tests" / "snapshot" / "move", GUESTS / f"{name}.guest",
+                            console, str(cpus), disk or "-", append, "40", str(seed), engines],
+                           text=True, capture_output=True, timeout=110)
+    print(moved.stdout, moved.stderr)  # the seed
+    assert (moved.returncode, console.read_text().replace("\r", "")) == reference
