@@ -147,7 +147,15 @@ static ALWAYS_INLINE uint64_t extend(uint64_t v, unsigned from, bool sign)
 static ALWAYS_INLINE void movx_r(struct vcpu *c, const struct insn *i, unsigned from, unsigned to,
 				 bool sign)
 {
-	mov_to(c, i->reg, to, extend(RM_IN(from == 1), from, sign));
+	mov_to(c, i->reg, to, extend(c->s.gpr[i->rm], from, sign));
+}
+
+/* From AH .. BH. */
+static void movx_hi(struct vcpu *c, const struct insn *i)
+{
+	uint64_t v = extend(RM_IN(true), 1, i->op == OP_MOVSX);
+
+	gpr_set(c, i->reg, i->opsize, v);
 }
 
 static ALWAYS_INLINE void movx_m(struct vcpu *c, const struct insn *i, enum ea_kind k, insn_fn *any,
@@ -200,6 +208,8 @@ static insn_fn *bind_movx(const struct insn *i)
 	unsigned from = size_index(i->srcsize), to = size_index(i->opsize) - SIZE_2;
 	const struct movx_row *row = i->op == OP_MOVZX ? &zx[from][to] : &sx[from][to];
 
+	if (i->flags & INSN_RM_HI)
+		return movx_hi;
 	return has_mem(i) ? row->m[ea_kind(i)] : row->r;
 }
 
