@@ -29,7 +29,7 @@ enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
 
 static inline bool virtio_is_broken(const struct virtio_dev *vd)
 {
-	return __atomic_load_n(&vd->broken, __ATOMIC_RELAXED);
+	return __atomic_load_n(&vd->broken, __ATOMIC_ACQUIRE); /* pairs with virtio_broken() */
 }
 
 static inline bool virtio_running(const struct virtio_dev *vd)
