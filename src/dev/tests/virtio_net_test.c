@@ -205,7 +205,9 @@ static void offload_headers_are_checked_before_the_back_end_sees_them(void **sta
 		{{.flags = 1, .gso_type = 3, .gso_size = 8}, false}, /* UFO: not offered */
 		{{.flags = 1, .gso_type = 77, .gso_size = 8}, false},
 		{{.gso_type = 0x80}, false},
-		{{.hdr_len = 101}, false},
+		{{.hdr_len = 101, .gso_size = 9}, true}, /* without meaning */
+		{{.flags = 1, .gso_type = 1, .gso_size = 9, .hdr_len = 101, .csum_start = 34},
+		 false},
 	};
 	struct fixture *x = *state;
 	unsigned sent = 0;

@@ -51,7 +51,11 @@ static bool gso_ok(const struct nic *n, const struct net_hdr *h)
 /* May @h go to the back end with a frame of @len bytes?  Makes it canonical. */
 static bool check_header(const struct nic *n, struct net_hdr *h, size_t len)
 {
-	if (!gso_ok(n, h) || h->hdr_len > len)
+	if (!gso_ok(n, h))
+		return false;
+	if (h->gso_type == GSO_NONE)
+		h->hdr_len = h->gso_size = 0; /* drivers need not set what has no meaning */
+	if (h->hdr_len > len)
 		return false;
 	h->flags &= HDR_NEEDS_CSUM;
 	h->num_buffers = 0;
