@@ -160,8 +160,8 @@ static void offer(struct memwire *w)
 
 static void wire_rx_ready(struct net *n, unsigned queue)
 {
-	to_wire(n)->rx_calls++;
-	offer(to_wire(n));
+	if (queue == to_wire(n)->in_queue)
+		offer(to_wire(n));
 }
 
 static int wire_set_offloads(struct net *n, unsigned offloads)
@@ -212,6 +212,7 @@ struct injection {
 	unsigned queue;
 	const void *data;
 	size_t len;
+	bool taken;
 };
 
 static void inject(void *arg)
@@ -222,13 +223,14 @@ static void inject(void *arg)
 	i->w->in_len = i->len;
 	i->w->in_queue = i->queue;
 	offer(i->w);
+	i->taken = i->w->in_taken;
 }
 
 bool memwire_inject(struct memwire *w, unsigned queue, const void *data, size_t len)
 {
-	struct injection i = {w, queue, data, len};
+	struct injection i = {w, queue, data, len, false};
 
-	return len <= WIRE_MAX && loop_call(w->net.loop, inject, &i) == 0 && w->in_taken;
+	return len <= WIRE_MAX && loop_call(w->net.loop, inject, &i) == 0 && i.taken;
 }
 
 static void open_wire(void *arg)

@@ -34,7 +34,7 @@ struct memwire { /* loop's thread; tests look after vboard_settle() */
 	bool full; /* refuse to send */
 	unsigned offloads, paused;
 	/* a frame on its way in, until the card has taken it */
-	unsigned in_queue, rx_calls;
+	unsigned in_queue;
 	size_t in_len;
 	bool in_taken;
 	struct net_hdr in_hdr;

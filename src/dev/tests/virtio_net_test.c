@@ -455,6 +455,23 @@ static void queue_pairs_are_used_as_the_driver_chose(void **state)
 	assert_int_equal(x->wire.sent[0].queue, 1);
 }
 
+static void frames_of_a_back_end_queue_without_a_pair_are_not_stuck(void **state)
+{
+	struct fixture *x = *state;
+	uint16_t pairs = 2;
+	uint8_t frame[60];
+
+	make_frame(frame, mac, sizeof(frame), 1);
+	start(x, FEATURES_ALL); /* one pair until chosen otherwise */
+	assert_false(memwire_inject(&x->wire, 1, frame, sizeof(frame)));
+	post_rx(x, 0, x->buf, 2048);
+	vfx_used(&x->d, 0, 0);
+	assert_false(memwire_inject(&x->wire, 1, frame, sizeof(frame)));
+	post_rx(x, 2, x->buf, 2048);
+	assert_int_equal(command(x, 4, 0, &pairs, 2), 0);
+	vfx_used(&x->d, 2, 0);
+}
+
 static void the_configuration_has_address_link_and_mtu(void **state)
 {
 	struct fixture *x = *state;
@@ -472,16 +489,19 @@ static void a_saved_card_keeps_filters_address_and_rings(void **state)
 	static const uint8_t other[6] = {0x52, 0x54, 9, 9, 9, 9};
 	struct fixture *x = *state;
 	struct errbuf err = {0};
+	uint64_t only_csum = BIT(F_GUEST_CSUM);
 	uint8_t off = 0;
 
 	start(x, ALL_BUT_MQ);
 	assert_int_equal(command(x, 0, 0, &off, 1), 0);
 	assert_int_equal(command(x, 1, 1, other, 6), 0);
+	assert_int_equal(command(x, 5, 0, &only_csum, 8), 0);
 	post_rx(x, RX, x->buf, 2048);
 	assert_int_equal(vfx_transplant(x->dev, x->dev, &err), 0);
 	assert_true(inject(x, mac, 60));
 	assert_int_equal(*(uint16_t *)ram(x, x->d.q[RX].used + 2), 0);
 	assert_true(inject(x, other, 60));
+	assert_int_equal(x->wire.offloads, NET_CSUM);
 	vfx_used(&x->d, RX, 0);
 	assert_int_equal(bus_read(x->b.env.mmio, x->d.device + 2, 1), 9);
 }
@@ -533,6 +553,7 @@ int main(void)
 		T(malformed_commands_are_answered_with_an_error),
 		T(offloads_reach_the_back_end),
 		T(queue_pairs_are_used_as_the_driver_chose),
+		T(frames_of_a_back_end_queue_without_a_pair_are_not_stuck),
 		T(the_configuration_has_address_link_and_mtu),
 		T(a_saved_card_keeps_filters_address_and_rings),
 		T(frames_in_both_directions_survive_resets_in_the_middle),

@@ -216,6 +216,13 @@ static bool receive(struct net_client *c, unsigned queue, const struct net_hdr *
 	return deliver(n, q, &h, &f, len) != NO_ROOM;
 }
 
+/* @pair has buffers again, for whichever of the back end's queues are led there. */
+static void rx_ready(struct nic *n, unsigned pair)
+{
+	for (unsigned i = pair; n->net->ops->rx_ready && i < n->net->nqueues; i += n->pairs)
+		n->net->ops->rx_ready(n->net, i);
+}
+
 /* --- what the transport calls --------------------------------------------------------- */
 
 static void nic_queue_ready(struct virtio_dev *vd, struct virtq *q)
@@ -226,8 +233,8 @@ static void nic_queue_ready(struct virtio_dev *vd, struct virtq *q)
 		nic_ctrl(n, q);
 	else if (q->index & 1)
 		transmit(n, q);
-	else if (n->net->ops->rx_ready)
-		n->net->ops->rx_ready(n->net, q->index / 2);
+	else
+		rx_ready(n, q->index / 2);
 }
 
 static void nic_start(struct virtio_dev *vd)
@@ -363,13 +370,17 @@ static void nic_fini(struct device *dev)
 static int nic_post_load(void *obj, struct errbuf *err)
 {
 	struct nic *n = obj;
+	uint64_t offloads = n->offloads;
 	int ret = nic_ctrl_check(n, err);
 
 	if (ret) {
 		nic_ctrl_reset(n);
 		return ret;
 	}
-	return virtio_post_load(&n->vd, err);
+	ret = virtio_post_load(&n->vd, err); /* which negotiates again */
+	if (!ret)
+		n->offloads = offloads;
+	return ret;
 }
 
 static const struct state_field fields[] = {

@@ -137,6 +137,8 @@ static uint8_t set_pairs(struct nic *n, const struct virtq_elem *e)
 	    pairs > n->max_pairs)
 		return ACK_ERR;
 	n->pairs = pairs;
+	for (unsigned i = 0; i < n->max_pairs; i++)
+		virtio_kick(&n->vd, 2 * i); /* frames may wait for what is elsewhere now */
 	return ACK_OK;
 }
 
@@ -212,7 +214,7 @@ void nic_ctrl_reset(struct nic *n)
 int nic_ctrl_check(struct nic *n, struct errbuf *err)
 {
 	if (!n->pairs || n->pairs > n->max_pairs || n->nunicast > NIC_MAX_MACS ||
-	    n->nmulticast > NIC_MAX_MACS || n->offloads & ~NIC_GUEST_OFFLOADS)
+	    n->nmulticast > NIC_MAX_MACS || n->offloads & ~(n->vd.features & NIC_GUEST_OFFLOADS))
 		return err_set(err, -EINVAL,
 			       "%s: the saved state has %u queue pairs and %u addresses, which "
 			       "this card cannot have",
