@@ -369,7 +369,7 @@ enum {
 	AMD_LFENCE_SERIAL = 1 << 2,
 	AMD_NULL_SEL_BASE = 1 << 6, /* loading a null selector clears the base */
 	AMD_SRSO_NO = 1 << 29,
-	AMD_TSA_NO = 3 << 1, /* in ECX */
+	AMD_TSA_NO = 3 << 1 | 1 << 7, /* in ECX: SQ, L1, FILL */
 };
 
 static void leaf_amd_more(const struct query *q, struct cpuid_regs *r)
