@@ -11,8 +11,11 @@
 #include "irq/kernel_chip.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+
+#include "base/log.h"
 
 enum { MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0 };
 
@@ -183,6 +186,66 @@ static void deadline_to_ns(struct lapic *l, int vcpu_fd, uint64_t tsc, uint64_t 
 		l->timer_ns = now_ns + mul_div64(MIN(delta, 1ULL << 60), 1000000, (uint64_t)khz);
 }
 
+/*
+ * A timer that expired has its interrupt in IRR only after the vCPU's next KVM_RUN, and
+ * no register tells.  So run it with a signal pending: the kernel then moves what
+ * expired and returns before it enters the guest.  SIGURG, because without a handler it
+ * does nothing; blocked, because only KVM_RUN shall see it.
+ */
+static void settle_timer(int vcpu_fd)
+{
+	union {
+		struct kvm_signal_mask head;
+		uint8_t room[sizeof(struct kvm_signal_mask) + 8];
+	} mask = {.head.len = 8};
+	uint64_t all_but_urg = ~(1ULL << (SIGURG - 1));
+	sigset_t urg, old;
+
+	memcpy(mask.head.sigset, &all_but_urg, 8);
+	sigemptyset(&urg);
+	sigaddset(&urg, SIGURG);
+	if (pthread_sigmask(SIG_BLOCK, &urg, &old))
+		return;
+	if (ioctl(vcpu_fd, KVM_SET_SIGNAL_MASK, &mask) == 0) {
+		pthread_kill(pthread_self(), SIGURG);
+		if (ioctl(vcpu_fd, KVM_RUN, 0) == 0)
+			log_debug(LOG_INT, "KVM_RUN returned in spite of a signal");
+		ioctl(vcpu_fd, KVM_SET_SIGNAL_MASK, NULL);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static bool counting_timer(const struct kvm_lapic_state *page)
+{
+	uint32_t lvt, initial;
+
+	memcpy(&lvt, page->regs + APIC_LVT, 4);
+	memcpy(&initial, page->regs + APIC_TICR, 4);
+	return initial && !(lvt & LVT_MASKED) && (lvt & LVT_TIMER_MODE) != LVT_TIMER_DEADLINE;
+}
+
+static bool count_is_zero(const struct kvm_lapic_state *page)
+{
+	uint32_t count;
+
+	memcpy(&count, page->regs + APIC_TCCR, 4);
+	return !count;
+}
+
+/* Twice when the timer expired between settling and reading: then it cannot again. */
+static int get_page(int vcpu_fd, struct kvm_lapic_state *page, struct errbuf *err)
+{
+	int ret = ioctl(vcpu_fd, KVM_GET_LAPIC, page);
+
+	for (unsigned i = 0; !ret && i < 2 && counting_timer(page); i++) {
+		settle_timer(vcpu_fd);
+		ret = ioctl(vcpu_fd, KVM_GET_LAPIC, page);
+		if (!count_is_zero(page))
+			break;
+	}
+	return ret < 0 ? sysfail(err, "KVM_GET_LAPIC") : 0;
+}
+
 int irqchip_kernel_fetch_lapic(struct irqchip *chip, unsigned cpu, int vcpu_fd, uint64_t now_ns,
 			       struct errbuf *err)
 {
@@ -196,8 +259,9 @@ int irqchip_kernel_fetch_lapic(struct irqchip *chip, unsigned cpu, int vcpu_fd, 
 	ret = get_msrs(vcpu_fd, &m, err);
 	if (ret)
 		return ret;
-	if (ioctl(vcpu_fd, KVM_GET_LAPIC, &page) < 0)
-		return sysfail(err, "KVM_GET_LAPIC");
+	ret = get_page(vcpu_fd, &page, err);
+	if (ret)
+		return ret;
 	l->base = m.head.entries[0].data;
 	l->tsc_deadline = m.head.entries[1].data;
 	l->timer_on = false;
@@ -222,6 +286,9 @@ int irqchip_kernel_store_lapic(struct irqchip *chip, unsigned cpu, int vcpu_fd, 
 	if (ret)
 		return ret;
 	lapic_to_page(l, now_ns, (uint8_t *)page.regs);
+	/* an initial count makes KVM start the timer, also one that has expired */
+	if (!l->timer_on && (l->lvt[LVT_TIMER] & LVT_TIMER_MODE) != LVT_TIMER_DEADLINE)
+		memset(page.regs + APIC_TICR, 0, 4);
 	if (ioctl(vcpu_fd, KVM_SET_LAPIC, &page) < 0)
 		return sysfail(err, "KVM_SET_LAPIC");
 	return l->tsc_deadline ? set_msr(vcpu_fd, MSR_TSC_DEADLINE, l->tsc_deadline, err) : 0;

@@ -27,12 +27,15 @@ enum {
 	DIFF_RUN = 0x10100000, /* native side only: struct run_area */
 };
 
+enum { DIFF_CS32 = 0x23, DIFF_DS = 0x2b, DIFF_CS64 = 0x33, DIFF_CPUNODE = 0x7b }; /* as Linux */
+
+/* 16-bit code runs in segments of the LDT, whose stack pointer has 16 bits, too. */
 enum {
-	DIFF_CS32 = 0x23,
-	DIFF_DS = 0x2b,
-	DIFF_CS64 = 0x33,
-	DIFF_CPUNODE = 0x7b
-}; /* as Linux has them */
+	DIFF_CS16 = 0x07,
+	DIFF_DS16 = 0x0f,
+	DIFF_BASE16 =
+		0x1000c000, /* of data and stack: offsets 0x4000 and 0xc000; code: DIFF_CODE */
+};
 enum { WIN_DATA, WIN_STACK, WIN_COUNT };
 enum { PATCH_MAX = 64, VEC_NONE = -1 };
 
@@ -44,7 +47,7 @@ struct diff_patch {  /* bytes written into a window before the run */
 
 struct diff_case {
 	uint64_t seed;
-	uint8_t mode; /* MODE_32 or MODE_64 */
+	uint8_t mode; /* enum x86_mode */
 	uint8_t group;
 	bool trap_fill; /* int3 behind the instruction instead of a jump to the tail */
 	uint8_t nbytes; /* of the instruction */
@@ -83,6 +86,8 @@ struct diff_pages { /* host views of the pages, writable */
 
 /* Fill @buf with the content that window @win (WIN_COUNT: the read-only page) starts with. */
 void diff_fill_window(unsigned win, uint8_t *buf, size_t len);
+/* Base of segment @seg. */
+uint64_t diff_seg_base(const struct diff_case *c, unsigned seg);
 /* Linear address of the memory operand of @i. */
 uint64_t diff_operand(const struct diff_case *c, const struct insn *i);
 /* Write the instruction, what follows it, and the patches. */
@@ -142,6 +147,8 @@ void diff_native_start(struct diff_native *n, unsigned count);
 /* Wait.  -EIO: the child died or hung at case *@at, and has been replaced. */
 MUST_CHECK int diff_native_wait(struct diff_native *n, unsigned *at);
 
+/* Can 16-bit code run (modify_ldt)? */
+bool diff_native_has_16bit(const struct diff_native *n);
 /* Limit of the segment DIFF_CPUNODE where the child runs. */
 uint32_t diff_native_cpunode_limit(void);
 

@@ -54,7 +54,7 @@ static void compare_gprs(struct out *o, const struct diff_case *c, const struct 
 					      "rsi", "rdi", "r8",  "r9",  "r10", "r11",
 					      "r12", "r13", "r14", "r15"};
 	/* what 32-bit code leaves in the upper halves is not defined */
-	bool wide = c->mode == MODE_64 && a->cs != DIFF_CS32 && b->cs != DIFF_CS32;
+	bool wide = c->mode == MODE_64 && a->cs == DIFF_CS64 && b->cs == DIFF_CS64;
 	uint64_t mask = wide ? ~0ULL : 0xffffffff;
 
 	for (unsigned n = 0; n < 16; n++)
@@ -143,7 +143,7 @@ bool diff_compare(const struct diff_case *c, const struct diff_result *native,
 	compare_gprs(&o, c, native, soft);
 	same64(&o, "rflags", native->rflags, soft->rflags);
 	compare_fpu(&o, native, soft);
-	if (!vague || i.flags & INSN_BRANCH)
+	if (!vague || native->vector == EXC_BP) /* it got where it branched to */
 		compare_memory(&o, native, soft);
 	return o.any;
 }

@@ -18,7 +18,7 @@ struct list {
 };
 
 struct diff_gen {
-	struct list lists[2][GROUP_MAX]; /* [64-bit][group] */
+	struct list lists[3][GROUP_MAX]; /* [mode][group] */
 };
 
 /* --- the walk ------------------------------------------------------------------ */
@@ -45,7 +45,10 @@ static unsigned put_opcode(uint8_t *b, const struct tmpl *t, uint8_t rex, unsign
 	static const uint8_t mandatory[] = {0, 0x66, 0xf3, 0xf2};
 	unsigned n = 0;
 
-	if (t->vex) {
+	if (t->vex && t->map == 1 && !(rex & 3) && !(wl & 2) && vvvv & 1) { /* half of them */
+		b[n++] = 0xc5;
+		b[n++] = (uint8_t)((~rex & 4) << 5 | (~vvvv & 15) << 3 | (wl & 1) << 2 | t->pp);
+	} else if (t->vex) {
 		b[n++] = 0xc4;
 		b[n++] = (uint8_t)((~rex & 7) << 5 | t->map);
 		b[n++] = (uint8_t)((wl & 2) << 6 | (~vvvv & 15) << 3 | (wl & 1) << 2 | t->pp);
@@ -87,19 +90,19 @@ static bool keep(struct diff_gen *g, enum x86_mode mode, const struct tmpl *t, c
 	struct tmpl copy = *t;
 
 	copy.op = i->op;
-	return group < 0 || list_add(&g->lists[mode == MODE_64][group], &copy);
+	return group < 0 || list_add(&g->lists[mode][group], &copy);
 }
 
-/* One ModRM class: is the reg field an operand (all eight give the same operation)? */
+/* One ModRM class: memory, or register. */
 static bool walk_class(struct diff_gen *g, enum x86_mode mode, struct tmpl *t, bool mem)
 {
 	bool by_rm = !mem && t->map <= 1 && !t->vex &&
 		     ((t->opcode & 0xf8) == 0xd8 || t->opcode == 0x01 || t->opcode == 0xae);
 	struct insn i;
 
-	t->any_reg = false;
 	for (unsigned reg = 0; reg < 8; reg++) {
 		for (unsigned rm = 0; rm < (by_rm ? 8 : 1); rm++) {
+			/* rm 4 is a SIB for gathers, and memory in 16-bit addressing, too */
 			t->modrm = (uint8_t)(reg << 3 | (mem ? 4 : 0xc0 | (by_rm ? rm : 1)));
 			if (!probe(t, t->modrm, mode, &i))
 				continue;
@@ -152,7 +155,7 @@ struct diff_gen *diff_gen_new(void)
 {
 	struct diff_gen *g = calloc(1, sizeof(*g));
 
-	if (g && walk_mode(g, MODE_32) && walk_mode(g, MODE_64))
+	if (g && walk_mode(g, MODE_16) && walk_mode(g, MODE_32) && walk_mode(g, MODE_64))
 		return g;
 	diff_gen_free(g);
 	return NULL;
@@ -162,7 +165,7 @@ void diff_gen_free(struct diff_gen *g)
 {
 	if (!g)
 		return;
-	for (unsigned m = 0; m < 2; m++)
+	for (unsigned m = 0; m < 3; m++)
 		for (unsigned n = 0; n < GROUP_MAX; n++)
 			free(g->lists[m][n].t);
 	free(g);
@@ -170,7 +173,7 @@ void diff_gen_free(struct diff_gen *g)
 
 unsigned diff_gen_count(const struct diff_gen *g, enum x86_mode mode, unsigned group)
 {
-	return diff_group_invalid(group) ? 1 : g->lists[mode == MODE_64][group].n;
+	return diff_group_invalid(group) ? 1 : g->lists[mode][group].n;
 }
 
 /* --- one encoding ----------------------------------------------------------------- */
@@ -184,6 +187,20 @@ static void put32(struct enc *e, uint32_t v)
 {
 	memcpy(e->b + e->n, &v, 4);
 	e->n += 4;
+}
+
+/* ModRM and displacement for memory in 16-bit addressing. */
+static void put_memory16(struct diff_rng *r, struct enc *e, unsigned reg)
+{
+	unsigned mod = rng_below(r, 3), rm = rng_below(r, 8);
+
+	put8(e, mod << 6 | reg | rm);
+	if (mod == 0 && rm == 6)
+		e->disp_at = e->n;
+	if (mod || rm == 6)
+		put8(e, (unsigned)rng_next(r));
+	if (mod == 2 || (mod == 0 && rm == 6))
+		put8(e, rng_below(r, 2) ? 0 : (unsigned)rng_next(r));
 }
 
 /* ModRM, SIB and displacement for memory in 32- and 64-bit addressing. */
@@ -220,8 +237,11 @@ static void put_prefixes(struct diff_rng *r, struct enc *e, const struct tmpl *t
 
 	if (rng_chance(r, plain ? 20 : 2))
 		put8(e, 0x66);
-	if (rng_chance(r, mode == MODE_64 ? 6 : 2))
+	e->ad16 = mode == MODE_16;
+	if (rng_chance(r, mode == MODE_32 ? 2 : 6)) {
 		put8(e, 0x67);
+		e->ad16 = mode == MODE_32;
+	}
 	if (rng_chance(r, 6))
 		put8(e, segs[rng_below(r, 6)]);
 	if (t->map == 0 && (t->opcode & 0xf4) == 0xa4 && rng_chance(r, 60))
@@ -253,7 +273,9 @@ static void draw(struct diff_rng *r, const struct tmpl *t, enum x86_mode mode, s
 	if (t->vex && mode != MODE_64)
 		vvvv &= 7;
 	e->n += put_opcode(e->b + e->n, t, random_rex(r, t, mode), vvvv, rng_below(r, 4));
-	if (t->kind == TM_MEM)
+	if (t->kind == TM_MEM && e->ad16)
+		put_memory16(r, e, reg);
+	else if (t->kind == TM_MEM)
 		put_memory(r, e, reg);
 	else if (t->kind == TM_REG)
 		put8(e, 0xc0 | reg | rng_below(r, 8));
@@ -302,7 +324,7 @@ static void random_registers(struct diff_rng *r, struct diff_case *c)
 {
 	for (unsigned n = 0; n < 16; n++)
 		c->gpr[n] = rng_integer(r);
-	c->gpr[REG_RSP] = DIFF_STACK + 0xc00 + 8 * rng_below(r, 0x100);
+	c->gpr[REG_RSP] = DIFF_STACK - diff_seg_base(c, SEG_SS) + 0xc00 + 8 * rng_below(r, 0x100);
 	c->rflags = FL_RES1 | FL_IF | (rng_next(r) & FL_STATUS);
 	if (rng_chance(r, 10))
 		c->rflags |= FL_DF;
@@ -347,7 +369,7 @@ static void draw_invalid(struct diff_rng *r, enum x86_mode mode, struct enc *e)
 void diff_gen_case(const struct diff_gen *g, enum x86_mode mode, unsigned group, uint64_t seed,
 		   struct diff_case *c)
 {
-	const struct list *l = &g->lists[mode == MODE_64][group];
+	const struct list *l = &g->lists[mode][group];
 	struct diff_rng r = {.s = seed};
 	struct enc e = {0};
 	struct insn i;
@@ -366,7 +388,10 @@ void diff_gen_case(const struct diff_gen *g, enum x86_mode mode, unsigned group,
 	random_registers(&r, c);
 	if (len > 0)
 		diff_operands(&r, c, &i, e.disp_at);
+	/* IRET to a 16-bit stack leaves the upper half of ESP, which is the run area's, alone */
+	if (mode == MODE_16)
+		c->gpr[REG_RSP] = (uint16_t)c->gpr[REG_RSP] | DIFF_RUN;
 	if (mode != MODE_64)
-		for (unsigned n = 0; n < 16; n++)
+		for (unsigned n = 0; n < 16; n++) /* there is no more */
 			c->gpr[n] = n < 8 ? (uint32_t)c->gpr[n] : 0;
 }

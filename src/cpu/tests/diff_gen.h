@@ -16,14 +16,14 @@ struct tmpl { /* an encoding; the rest is filled in at random */
 	uint8_t vex, map, pp, opcode;
 	uint8_t kind;  /* enum tmpl_modrm */
 	uint8_t modrm; /* reg field (in place), or all of it */
-	bool any_reg;  /* reg is an operand, not part of the opcode */
 };
 
 /* Bytes of an encoding under construction. */
 struct enc {
 	uint8_t b[32];
 	unsigned n;
-	unsigned disp_at; /* of a 32-bit displacement that may be patched; 0: none */
+	unsigned disp_at; /* of a displacement that may be patched; 0: none */
+	bool ad16;	  /* 16-bit addressing */
 };
 
 /* Give registers and memory values that make sense for @i, whose bytes are c->code. */

@@ -29,10 +29,24 @@ struct session {
 	uint64_t done, failed, by_group[GROUP_MAX], failed_by_group[GROUP_MAX];
 };
 
-static const char usage[] = "usage: diff-cpu [--cases N] [--seed S] [--group NAME] [--mode 32|64]\n"
-			    "                [--max-failures N] [--any-cpu]\n"
-			    "       diff-cpu --reproduce MODE:GROUP:SEED\n"
-			    "       diff-cpu --list\n";
+static const char usage[] =
+	"usage: diff-cpu [--cases N] [--seed S] [--group NAME] [--mode 16|32|64]\n"
+	"                [--max-failures N] [--any-cpu]\n"
+	"       diff-cpu --reproduce MODE:GROUP:SEED\n"
+	"       diff-cpu --list\n";
+
+static const int mode_bits[] = {[MODE_16] = 16, [MODE_32] = 32, [MODE_64] = 64};
+
+static bool find_mode(int bits, enum x86_mode *mode)
+{
+	for (unsigned m = 0; m < ARRAY_SIZE(mode_bits); m++) {
+		if (mode_bits[m] != bits)
+			continue;
+		*mode = (enum x86_mode)m;
+		return true;
+	}
+	return false;
+}
 
 /* --- reporting --------------------------------------------------------------------- */
 
@@ -41,8 +55,8 @@ static void print_case(const struct diff_case *c, const char *what)
 	struct insn i;
 	int len = x86_decode(c->code, c->nbytes, (enum x86_mode)c->mode, &i);
 
-	printf("--reproduce %d:%s:%#" PRIx64 "  ", c->mode == MODE_64 ? 64 : 32,
-	       diff_group_name(c->group), c->seed);
+	printf("--reproduce %d:%s:%#" PRIx64 "  ", mode_bits[c->mode], diff_group_name(c->group),
+	       c->seed);
 	for (unsigned n = 0; n < c->nbytes; n++)
 		printf("%02x", c->code[n]);
 	printf(" %s:%s\n", len > 0 ? x86_op_name(i.op) : "(bad)", what);
@@ -106,14 +120,24 @@ static void judge(struct session *s, const struct diff_case *c, const struct dif
 		print_case(c, what);
 }
 
+static enum x86_mode pick_mode(const struct session *s, struct diff_rng *r)
+{
+	unsigned k = rng_below(r, 20);
+	enum x86_mode mode = k < 12 ? MODE_64 : k < 16 ? MODE_32 : MODE_16;
+
+	if (s->opt.bits)
+		find_mode(s->opt.bits, &mode);
+	else if (mode == MODE_16 && !diff_native_has_16bit(s->native))
+		mode = MODE_32;
+	return mode;
+}
+
 /* Mode and group of the next case. */
 static void pick_class(const struct session *s, struct diff_rng *r, enum x86_mode *mode,
 		       unsigned *group)
 {
 	do {
-		*mode = s->opt.bits	  ? s->opt.bits == 64 ? MODE_64 : MODE_32
-			: rng_below(r, 4) ? MODE_64
-					  : MODE_32;
+		*mode = pick_mode(s, r);
 		*group = s->opt.group >= 0 ? (unsigned)s->opt.group
 					   : rng_below(r, diff_group_count());
 	} while (!diff_gen_count(s->gen, *mode, *group));
@@ -170,8 +194,10 @@ static void run_one(struct session *s)
 {
 	struct diff_case *c = diff_native_cases(s->native);
 
-	diff_gen_case(s->gen, s->opt.bits == 64 ? MODE_64 : MODE_32, (unsigned)s->opt.group,
-		      s->opt.one, c);
+	enum x86_mode mode = MODE_64;
+
+	find_mode(s->opt.bits, &mode);
+	diff_gen_case(s->gen, mode, (unsigned)s->opt.group, s->opt.one, c);
 	print_state(c);
 	run_batch(s, 1);
 }
@@ -190,6 +216,7 @@ static int find_group(const char *name, size_t len)
 static bool parse_reproducer(const char *arg, struct options *o)
 {
 	const char *group = strchr(arg, ':'), *seed = group ? strchr(group + 1, ':') : NULL;
+	enum x86_mode mode;
 
 	if (!seed)
 		return false;
@@ -197,7 +224,7 @@ static bool parse_reproducer(const char *arg, struct options *o)
 	o->bits = atoi(arg);
 	o->group = find_group(group + 1, (size_t)(seed - group - 1));
 	o->one = strtoull(seed + 1, NULL, 0);
-	return o->group >= 0 && (o->bits == 32 || o->bits == 64);
+	return o->group >= 0 && find_mode(o->bits, &mode);
 }
 
 static void list(void)
@@ -210,12 +237,14 @@ static void list(void)
 
 static bool parse_option(int opt, struct options *o)
 {
+	enum x86_mode mode;
+
 	switch (opt) {
 	case 'c': o->cases = strtoull(optarg, NULL, 0); return true;
 	case 's': o->seed = strtoull(optarg, NULL, 0); return true;
 	case 'f': o->max_failures = (unsigned)strtoul(optarg, NULL, 0); return true;
 	case 'g': o->group = find_group(optarg, strlen(optarg)); return o->group >= 0;
-	case 'm': o->bits = atoi(optarg); return o->bits == 32 || o->bits == 64;
+	case 'm': o->bits = atoi(optarg); return find_mode(o->bits, &mode);
 	case 'r': return parse_reproducer(optarg, o);
 	case 'a': o->any_cpu = true; return true;
 	case 'l': list(); exit(0);
@@ -262,6 +291,10 @@ int main(int argc, char **argv)
 		return 77; /* skipped */
 	if (ret || diff_soft_new(&s->soft))
 		return 1;
+	if (s->opt.bits == 16 && !diff_native_has_16bit(s->native)) {
+		fputs("diff-cpu: the kernel has no modify_ldt for 16-bit segments\n", stderr);
+		return 77;
+	}
 	if (s->opt.reproduce)
 		run_one(s);
 	else

@@ -3,6 +3,8 @@
 #include <string.h>
 #include "cpu/tests/diff.h"
 
+enum { AFTER_MAX = 8 }; /* bytes behind the instruction */
+
 void diff_fill_window(unsigned win, uint8_t *buf, size_t len)
 {
 	struct diff_rng r = {.s = 0x5eed + win};
@@ -11,9 +13,19 @@ void diff_fill_window(unsigned win, uint8_t *buf, size_t len)
 		rng_vector(&r, buf + n, 16);
 }
 
+uint64_t diff_seg_base(const struct diff_case *c, unsigned seg)
+{
+	switch (seg) {
+	case SEG_FS: return c->fsbase;
+	case SEG_GS: return c->gsbase;
+	case SEG_CS: return c->mode == MODE_16 ? DIFF_CODE : 0;
+	default: return c->mode == MODE_16 ? DIFF_BASE16 : 0;
+	}
+}
+
 uint64_t diff_operand(const struct diff_case *c, const struct insn *i)
 {
-	uint64_t ea = (uint64_t)i->disp, base = 0;
+	uint64_t ea = (uint64_t)i->disp;
 
 	if (i->base != INSN_NOREG)
 		ea += c->gpr[i->base];
@@ -23,14 +35,7 @@ uint64_t diff_operand(const struct diff_case *c, const struct insn *i)
 		ea += c->code_at + i->len;
 	if (i->adsize != 8)
 		ea &= i->adsize == 4 ? 0xffffffff : 0xffff;
-	if (i->seg == SEG_FS || i->seg == SEG_GS)
-		base = i->seg == SEG_FS ? c->fsbase : c->gsbase;
-	return base + ea;
-}
-
-static uint32_t tail_of(const struct diff_case *c)
-{
-	return c->mode == MODE_64 ? DIFF_TAIL : DIFF_TAIL32;
+	return diff_seg_base(c, i->seg) + ea;
 }
 
 static uint32_t window_base(unsigned win)
@@ -42,20 +47,36 @@ static uint32_t window_base(unsigned win)
 static unsigned code_span(const struct diff_case *c, unsigned *at)
 {
 	*at = c->code_at - DIFF_CODE;
-	return MIN(c->nbytes + 5u, DIFF_CODE_SIZE - *at);
+	return MIN(c->nbytes + AFTER_MAX, DIFF_CODE_SIZE - *at);
+}
+
+/* What follows the instruction: the way to the tail page, or traps. */
+static void put_after(const struct diff_case *c, uint8_t *b)
+{
+	uint32_t tail = c->mode == MODE_32 ? DIFF_TAIL32 : DIFF_TAIL;
+	uint32_t rel = tail - (c->code_at + c->nbytes + 5u);
+	uint16_t cs = DIFF_CS64;
+
+	memset(b, 0xcc, AFTER_MAX);
+	if (c->trap_fill)
+		return;
+	if (c->mode == MODE_16) {
+		b[0] = 0x66, b[1] = 0xea; /* JMP FAR, 32-bit offset */
+		memcpy(b + 2, &tail, 4);
+		memcpy(b + 6, &cs, 2);
+	} else {
+		b[0] = 0xe9; /* JMP */
+		memcpy(b + 1, &rel, 4);
+	}
 }
 
 void diff_place(const struct diff_pages *p, const struct diff_case *c)
 {
-	uint8_t bytes[INSN_MAX_LEN + 6];
+	uint8_t bytes[INSN_MAX_LEN + AFTER_MAX];
 	unsigned at, n = code_span(c, &at);
-	uint32_t rel = tail_of(c) - (c->code_at + c->nbytes + 5u);
 
 	memcpy(bytes, c->code, c->nbytes);
-	bytes[c->nbytes] = 0xe9;
-	memcpy(bytes + c->nbytes + 1, &rel, 4);
-	if (c->trap_fill)
-		memset(bytes + c->nbytes, 0xcc, 5);
+	put_after(c, bytes + c->nbytes);
 	memcpy(p->code + at, bytes, n);
 	for (unsigned w = 0; w < WIN_COUNT; w++)
 		if (c->patch[w].at)

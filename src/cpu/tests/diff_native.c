@@ -7,12 +7,14 @@
  * elsewhere), so that a stray store harms only it; the parent notices a dead or
  * hanging child and starts another.
  */
+#include <asm/ldt.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "cpu/tests/diff_native.h"
 #include "cpu/tests/diff_proc.h"
@@ -30,6 +32,7 @@ struct diff_native { /* owner: the parent's thread */
 	struct shared *sh;
 	struct diff_proc proc;
 	struct diff_pages pages; /* the child's */
+	bool has_16bit;
 };
 
 /* --- one case ---------------------------------------------------------------------- */
@@ -82,11 +85,11 @@ static void load_run_area(const struct diff_case *c)
 	uint64_t all = XCR0_X87 | XCR0_SSE | XCR0_AVX;
 
 	memcpy(a->gpr, c->gpr, sizeof(a->gpr));
-	a->rip = c->code_at;
-	a->cs = c->mode == MODE_64 ? DIFF_CS64 : DIFF_CS32;
+	a->rip = c->code_at - diff_seg_base(c, SEG_CS);
+	a->cs = c->mode == MODE_64 ? DIFF_CS64 : c->mode == MODE_32 ? DIFF_CS32 : DIFF_CS16;
 	a->rflags = c->rflags;
 	a->rsp = c->gpr[REG_RSP];
-	a->ss = DIFF_DS;
+	a->ss = a->data_sel = c->mode == MODE_16 ? DIFF_DS16 : DIFF_DS;
 	a->fsbase = c->fsbase;
 	a->gsbase = c->gsbase;
 	memcpy(a->xin, &c->fx, sizeof(c->fx));
@@ -101,10 +104,10 @@ static void from_run_area(const struct diff_case *c, struct diff_result *r)
 	struct run_area *a = run_area();
 
 	memcpy(r->gpr, a->gpr, sizeof(r->gpr));
-	r->rip = c->code_at + c->nbytes;
+	r->rip = a->rip + c->nbytes;
 	r->rflags = a->out_rflags;
 	r->cs = (uint16_t)a->cs;
-	r->ss = DIFF_DS;
+	r->ss = (uint16_t)a->out_ss;
 	from_image(a->xout, true, r);
 }
 
@@ -184,6 +187,7 @@ static void write_tail(uint8_t *tail)
 	uint64_t to = (uintptr_t)diff_tail;
 	uint16_t cs = DIFF_CS64;
 
+	memset(tail, 0xf4, 0x1000); /* as in the guest, for whoever else gets here */
 	memcpy(tail, indirect, 3);
 	memcpy(tail + 3, &slot, 4);
 	memcpy(tail + 0x100, &to, 8);
@@ -257,6 +261,27 @@ static const char *host_lacks(bool any_cpu)
 	return NULL;
 }
 
+/* The segments of 16-bit code; the child inherits them. */
+static bool write_ldt(void)
+{
+	struct user_desc d = {.base_addr = DIFF_CODE,
+			      .limit = 0xffff,
+			      .contents = MODIFY_LDT_CONTENTS_CODE,
+			      .useable = 1};
+
+	if (syscall(SYS_modify_ldt, 1, &d, sizeof(d)))
+		return false;
+	d.entry_number = 1;
+	d.base_addr = DIFF_BASE16;
+	d.contents = MODIFY_LDT_CONTENTS_DATA;
+	return !syscall(SYS_modify_ldt, 1, &d, sizeof(d));
+}
+
+bool diff_native_has_16bit(const struct diff_native *n)
+{
+	return n->has_16bit;
+}
+
 int diff_native_new(bool any_cpu, struct diff_native **out)
 {
 	struct diff_native *n;
@@ -274,6 +299,7 @@ int diff_native_new(bool any_cpu, struct diff_native **out)
 		return -ENOMEM;
 	}
 	n->sh = p;
+	n->has_16bit = write_ldt();
 	n->proc = (struct diff_proc){
 		.go = -1, .done = -1, .setup = child_setup, .batch = run_batch, .arg = n};
 	if (!proc_start(&n->proc)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* diff_native.h - what the trampoline (diff_tramp.c) and its driver share. */
+/* diff_native.h - what the trampoline (diff_tramp.S) and its driver share. */
 #pragma once
 
 #include <stddef.h>
@@ -7,7 +7,7 @@
 
 /*
  * At DIFF_RUN in the child, so that code can reach it by absolute address with no
- * register to spare.  Offsets are spelled out in diff_tramp.c.
+ * register to spare.  Offsets are spelled out in diff_tramp.S.
  */
 struct run_area {
 	uint64_t gpr[16];		   /* in and out */
@@ -16,19 +16,21 @@ struct run_area {
 	uint64_t host_rsp, host_fsbase, host_gsbase;
 	uint64_t out_rflags, out_fsbase, out_gsbase;
 	uint16_t out_ds, out_es, out_fs, out_gs;
+	uint64_t data_sel, out_ss;
 	struct diff_result *active; /* of the case that runs: signals belong to it */
-	uint64_t pad[8];
+	uint64_t pad[6];
 	uint8_t xin[832] __attribute__((aligned(64))); /* XSAVE images, x87 to AVX */
 	uint8_t xout[832] __attribute__((aligned(64)));
 };
 
-_Static_assert(offsetof(struct run_area, rip) == 128, "diff_tramp.c");
-_Static_assert(offsetof(struct run_area, fsbase) == 168, "diff_tramp.c");
-_Static_assert(offsetof(struct run_area, host_rsp) == 184, "diff_tramp.c");
-_Static_assert(offsetof(struct run_area, out_rflags) == 208, "diff_tramp.c");
-_Static_assert(offsetof(struct run_area, out_ds) == 232, "diff_tramp.c");
-_Static_assert(offsetof(struct run_area, xin) == 320, "diff_tramp.c");
-_Static_assert(offsetof(struct run_area, xout) == 1152, "diff_tramp.c");
+_Static_assert(offsetof(struct run_area, rip) == 128, "diff_tramp.S");
+_Static_assert(offsetof(struct run_area, fsbase) == 168, "diff_tramp.S");
+_Static_assert(offsetof(struct run_area, host_rsp) == 184, "diff_tramp.S");
+_Static_assert(offsetof(struct run_area, out_rflags) == 208, "diff_tramp.S");
+_Static_assert(offsetof(struct run_area, out_ds) == 232, "diff_tramp.S");
+_Static_assert(offsetof(struct run_area, data_sel) == 240, "diff_tramp.S");
+_Static_assert(offsetof(struct run_area, xin) == 320, "diff_tramp.S");
+_Static_assert(offsetof(struct run_area, xout) == 1152, "diff_tramp.S");
 
 static inline struct run_area *run_area(void)
 {

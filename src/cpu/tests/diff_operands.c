@@ -37,9 +37,12 @@ static uint64_t pick_target(struct diff_rng *r, const struct diff_case *c, unsig
 	return DIFF_DATA + (off & ~7u);
 }
 
-static uint64_t seg_base(const struct diff_case *c, unsigned seg)
+/* Linear address of the top of the stack. */
+static uint64_t stack_lin(const struct diff_case *c)
 {
-	return seg == SEG_FS ? c->fsbase : seg == SEG_GS ? c->gsbase : 0;
+	uint64_t sp = c->gpr[REG_RSP];
+
+	return (c->mode == MODE_16 ? (uint16_t)sp : sp) + diff_seg_base(c, SEG_SS);
 }
 
 static uint64_t reg_value(const struct diff_case *c, unsigned n)
@@ -50,7 +53,7 @@ static uint64_t reg_value(const struct diff_case *c, unsigned n)
 /* Choose registers (or the displacement) so that the operand of @i is at @target. */
 static void aim(struct diff_case *c, const struct insn *i, unsigned disp_at, uint64_t target)
 {
-	uint64_t ea = target - seg_base(c, i->seg);
+	uint64_t ea = target - diff_seg_base(c, i->seg);
 	bool scaled = i->index != INSN_NOREG && !(i->flags & INSN_VSIB);
 	uint64_t rest;
 
@@ -62,7 +65,7 @@ static void aim(struct diff_case *c, const struct insn *i, unsigned disp_at, uin
 		uint32_t disp = (uint32_t)(ea - (i->flags & INSN_RIPREL ? c->code_at + i->len : 0));
 
 		if (disp_at)
-			memcpy(c->code + disp_at, &disp, 4);
+			memcpy(c->code + disp_at, &disp, i->adsize == 2 ? 2 : 4);
 		return;
 	}
 	if (i->base == INSN_NOREG) {
@@ -101,19 +104,33 @@ static uint64_t branch_target(struct diff_rng *r, const struct diff_case *c)
 	case 0: return DIFF_DATA + rng_below(r, 0x1000); /* no-execute */
 	case 1: return DIFF_CODE - 0x2000;		 /* nothing */
 	case 2: return c->mode == MODE_64 ? rng_next(r) | 1ULL << 62 : rng_next(r);
-	case 3: return rng_below(r, 0x8000);
-	default: return DIFF_CODE + 0x1000 + rng_below(r, 0xf00); /* int3 */
+	case 3: return rng_below(r, 0x4000);
+	default: /* int3 */
+		return DIFF_CODE + 0x1000 + rng_below(r, 0xf00) - diff_seg_base(c, SEG_CS);
 	}
 }
 
 static uint16_t pick_selector(struct diff_rng *r)
 {
 	static const uint16_t sels[] = {
-		0,    1,    3,	  DIFF_CS32, DIFF_DS, DIFF_CS64, 0x20, 0x28, 0x30, 0x08,
-		0x10, 0x18, 0x2a, 0x7,	     0x14,    0xfffb,	 0x83, 0x33, 0x2b, 0x23,
+		0,    1,      3,    DIFF_CS32, DIFF_DS, DIFF_CS64, 0x20,      0x28,
+		0x30, 0x08,   0x10, 0x18,      0x2a,	DIFF_CS16, DIFF_DS16, 0x17,
+		0x0c, 0xfffb, 0x83, 0x33,      0x2b,	0x23,
 	};
 
 	return sels[rng_below(r, ARRAY_SIZE(sels))];
+}
+
+/*
+ * Where to go by a far branch.  CALL pushes with the stack of the code it enters: not
+ * from a 16-bit stack to 64-bit code.
+ */
+static uint16_t far_selector(struct diff_rng *r, const struct diff_case *c, const struct insn *i)
+{
+	bool call = i->op == OP_CALL_FAR || i->op == OP_CALL_FAR_M;
+	uint16_t sel = pick_selector(r);
+
+	return call && c->mode == MODE_16 && (sel | 3) == DIFF_CS64 ? DIFF_CS16 : sel;
 }
 
 /* Values for a memory operand. */
@@ -144,7 +161,7 @@ static void fill_special(struct diff_rng *r, const struct diff_case *c, const st
 			 uint8_t *b)
 {
 	uint64_t target = branch_target(r, c);
-	uint16_t sel = pick_selector(r);
+	uint16_t sel = far_selector(r, c, i);
 	uint32_t mxcsr = 0x1f80 ^ (rng_below(r, 16) << 13 | rng_below(r, 128));
 
 	switch (i->op) {
@@ -158,7 +175,7 @@ static void fill_special(struct diff_rng *r, const struct diff_case *c, const st
 	case OP_LFS:
 	case OP_LGS:
 		memcpy(b, &target, 8);
-		memcpy(b + i->opsize, &sel, 2);
+		memcpy(b + i->msize - 2, &sel, 2);
 		break;
 	case OP_MOV_S_R:
 	case OP_LAR:
@@ -186,7 +203,7 @@ static void memory_operand(struct diff_rng *r, struct diff_case *c, const struct
 	uint64_t target = pick_target(r, c, i->msize);
 	uint8_t b[PATCH_MAX + 8];
 
-	if (i->adsize == 2)
+	if (i->adsize == 2 && c->mode != MODE_16)
 		return; /* the low 64 KiB are not mapped: CR2 tells the address */
 	if (is_bit_string(i) && (i->reg == i->base || i->reg == i->index))
 		return; /* an address as bit offset: sums that leave the canonical range */
@@ -203,11 +220,12 @@ static void memory_operand(struct diff_rng *r, struct diff_case *c, const struct
 
 static void string_operands(struct diff_rng *r, struct diff_case *c, const struct insn *i)
 {
-	uint64_t base = seg_base(c, i->seg);
+	uint64_t base = diff_seg_base(c, i->seg);
 
 	c->gpr[REG_RSI] = pick_target(r, c, i->opsize) - base;
-	c->gpr[REG_RDI] = rng_chance(r, 20) ? c->gpr[REG_RSI] + rng_below(r, 32)
-					    : pick_target(r, c, i->opsize);
+	c->gpr[REG_RDI] = rng_chance(r, 20)
+				  ? c->gpr[REG_RSI] + rng_below(r, 32)
+				  : pick_target(r, c, i->opsize) - diff_seg_base(c, SEG_ES);
 	if (rng_chance(r, 40))
 		c->rflags |= FL_DF;
 	if (rng_chance(r, 96))
@@ -216,16 +234,21 @@ static void string_operands(struct diff_rng *r, struct diff_case *c, const struc
 		c->gpr[REG_RBX] = pick_target(r, c, 1) - base - (c->gpr[REG_RAX] & 0xff);
 }
 
+static uint16_t own_cs(const struct diff_case *c)
+{
+	return c->mode == MODE_64 ? DIFF_CS64 : c->mode == MODE_32 ? DIFF_CS32 : DIFF_CS16;
+}
+
 /* Stack contents: return addresses, selectors, flags, frames. */
 static void stack_operands(struct diff_rng *r, struct diff_case *c, const struct insn *i)
 {
 	uint8_t b[PATCH_MAX] = {0};
 	uint64_t frame[5] = {
 		branch_target(r, c),
-		rng_chance(r, 50) ? c->mode == MODE_64 ? DIFF_CS64 : DIFF_CS32 : pick_selector(r),
+		rng_chance(r, 50) ? own_cs(c) : pick_selector(r),
 		(rng_integer(r) & (FL_STATUS | FL_DF | FL_AC | FL_ID)) | FL_RES1 | FL_IF,
-		DIFF_STACK + 0x800,
-		rng_chance(r, 70) ? DIFF_DS : pick_selector(r),
+		DIFF_STACK + 0x800 - diff_seg_base(c, SEG_SS),
+		rng_chance(r, 70) ? c->mode == MODE_16 ? DIFF_DS16 : DIFF_DS : pick_selector(r),
 	};
 
 	if (i->op == OP_POPF)
@@ -238,10 +261,11 @@ static void stack_operands(struct diff_rng *r, struct diff_case *c, const struct
 	for (unsigned n = 0; n < 5; n++)
 		memcpy(b + n * i->opsize, &frame[n], 8);
 	if (rng_chance(r, 5))
-		c->gpr[REG_RSP] = pick_target(r, c, i->opsize) + (DIFF_STACK - DIFF_DATA);
+		c->gpr[REG_RSP] = pick_target(r, c, i->opsize) + (DIFF_STACK - DIFF_DATA) -
+				  diff_seg_base(c, SEG_SS);
 	if (rng_chance(r, 10))
 		c->gpr[REG_RSP] += rng_below(r, 8);
-	set_patch(c, c->gpr[REG_RSP], b, 40);
+	set_patch(c, stack_lin(c), b, 40);
 }
 
 static void relative_branch(struct diff_rng *r, struct diff_case *c, const struct insn *i)
@@ -255,7 +279,8 @@ static void relative_branch(struct diff_rng *r, struct diff_case *c, const struc
 	if (rng_chance(r, 40))
 		rel = -28 - (int32_t)rng_below(r, 100);
 	if (n > 1 && rng_chance(r, 20))
-		rel = (int32_t)(branch_target(r, c) - c->code_at - i->len);
+		rel = (int32_t)(branch_target(r, c) + diff_seg_base(c, SEG_CS) - c->code_at -
+				i->len);
 	memcpy(c->code + i->len - n, &rel, n);
 	if (rng_chance(r, 50))
 		c->gpr[REG_RCX] = rng_below(r, 3);
@@ -264,7 +289,7 @@ static void relative_branch(struct diff_rng *r, struct diff_case *c, const struc
 static void far_immediate(struct diff_rng *r, struct diff_case *c, const struct insn *i)
 {
 	uint64_t target = branch_target(r, c);
-	uint16_t sel = pick_selector(r);
+	uint16_t sel = far_selector(r, c, i);
 
 	memcpy(c->code + i->len - 2, &sel, 2);
 	memcpy(c->code + i->len - 2 - i->opsize, &target, i->opsize);
@@ -387,9 +412,10 @@ void diff_operands(struct diff_rng *r, struct diff_case *c, const struct insn *i
 	if (i->form == FORM_STR)
 		string_operands(r, c, i);
 	if (i->op == OP_ENTER || i->op == OP_LEAVE)
-		c->gpr[REG_RBP] = DIFF_STACK + 0x400 + rng_below(r, 0x1400);
+		c->gpr[REG_RBP] =
+			DIFF_STACK - diff_seg_base(c, SEG_SS) + 0x400 + rng_below(r, 0x1400);
 	if (i->op == OP_MASKMOV && !(i->flags & INSN_MEM))
-		c->gpr[REG_RDI] = pick_target(r, c, i->msize) - seg_base(c, i->seg);
+		c->gpr[REG_RDI] = pick_target(r, c, i->msize) - diff_seg_base(c, i->seg);
 	if (i->op == OP_GATHER)
 		gather_operands(r, c, i);
 	if (i->op == OP_FXSAVE && c->mode != MODE_64)

@@ -23,7 +23,7 @@ struct diff_trap {	  /* an exception the child took */
  */
 bool diff_trapped(const struct diff_trap *t, uint64_t *rip, uint64_t *rsp);
 
-/* C part of the handler; diff_tramp.c's diff_signal_entry jumps here. */
+/* C part of the handler; diff_tramp.S's diff_signal_entry jumps here. */
 void diff_on_signal(int sig, void *info, void *context);
 
 /* Catch SIGSEGV and its like on a stack of their own. */

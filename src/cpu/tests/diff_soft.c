@@ -26,6 +26,7 @@ enum { /* guest-physical layout */
        P_TSS = 0xa000,
        P_STACK = 0xb000,
        P_HANDLERS = 0xc000,
+       P_LDT = 0xd000,
        P_CODE = 0x10000,
        P_TAIL = 0x12000,
        P_DATA = 0x14000,
@@ -33,7 +34,15 @@ enum { /* guest-physical layout */
        P_RO = 0x18000,
        P_RAM = 0x200000,
 };
-enum { PT_P = 1, PT_W = 2, PT_U = 4, TSS_SEL = 0x40, CS_KERNEL = 0x10, DS_KERNEL = 0x18 };
+enum {
+	PT_P = 1,
+	PT_W = 2,
+	PT_U = 4,
+	TSS_SEL = 0x40,
+	LDT_SEL = 0x50,
+	CS_KERNEL = 0x10,
+	DS_KERNEL = 0x18
+};
 #define PT_NX  (1ULL << 63)
 #define K_BASE 0xffff800000000000ULL /* the pages above, for the supervisor */
 
@@ -109,6 +118,12 @@ static void build_tables(struct diff_soft *s)
 	poke64(s, P_GDT + TSS_SEL + 8, tss >> 32);
 	poke64(s, P_GDT + (DIFF_CPUNODE & ~7),
 	       0x0040f50000000000 | (cpunode & 0xffff) | (uint64_t)(cpunode >> 16) << 48);
+	poke64(s, P_LDT,
+	       0x0000fb000000ffff | (uint64_t)(DIFF_CODE & 0xffffff) << 16 |
+		       (uint64_t)(DIFF_CODE >> 24) << 56);
+	poke64(s, P_LDT + 8,
+	       0x0000f3000000ffff | (uint64_t)(DIFF_BASE16 & 0xffffff) << 16 |
+		       (uint64_t)(DIFF_BASE16 >> 24) << 56);
 	poke64(s, P_TSS + 4, K_BASE + P_STACK + 0x1000); /* RSP0 */
 	s->ram[P_TSS + 0x66] = 0xff;			 /* no I/O permission map */
 	for (unsigned v = 0; v < 256; v++) {
@@ -164,7 +179,8 @@ static void build_start(struct diff_soft *s)
 	st->seg[SEG_FS] = st->seg[SEG_GS] = (struct cpu_seg){0};
 	st->tr = (struct cpu_seg){
 		.base = K_BASE + P_TSS, .limit = 0x67, .sel = TSS_SEL, .attr = ATTR_P | 0xb};
-	st->ldt = (struct cpu_seg){0};
+	st->ldt = (struct cpu_seg){
+		.base = K_BASE + P_LDT, .limit = 15, .sel = LDT_SEL, .attr = ATTR_P | 2};
 	st->gdt.base = K_BASE + P_GDT;
 	st->gdt.limit = 0x7f;
 	st->idt.base = K_BASE + P_IDT;
@@ -173,18 +189,38 @@ static void build_start(struct diff_soft *s)
 
 /* --- one case ---------------------------------------------------------------------------- */
 
+static struct cpu_seg code_segment(enum x86_mode mode)
+{
+	static const struct cpu_seg segs[] = {
+		[MODE_16] = {DIFF_CODE, 0xffff, DIFF_CS16, 0},
+		[MODE_32] = {0, 0xffffffff, DIFF_CS32, ATTR_G | ATTR_DB},
+		[MODE_64] = {0, 0xffffffff, DIFF_CS64, ATTR_G | ATTR_L},
+	};
+	struct cpu_seg cs = segs[mode];
+
+	cs.attr |= ATTR_P | ATTR_S | ATTR_X | ATTR_W | ATTR_A | ATTR_DPL;
+	return cs;
+}
+
+/* Data, extra and stack segment of 16-bit code. */
+static void set_data16(struct cpu_state *st)
+{
+	static const uint8_t segs[] = {SEG_DS, SEG_ES, SEG_SS};
+
+	for (unsigned n = 0; n < ARRAY_SIZE(segs); n++)
+		st->seg[segs[n]] = (struct cpu_seg){DIFF_BASE16, 0xffff, DIFF_DS16,
+						    ATTR_P | ATTR_S | ATTR_W | ATTR_A | ATTR_DPL};
+}
+
 static void state_of(const struct diff_soft *s, const struct diff_case *c, struct cpu_state *st)
 {
-	uint16_t bits = c->mode == MODE_64 ? ATTR_L : ATTR_DB;
-
 	*st = s->start;
 	memcpy(st->gpr, c->gpr, sizeof(st->gpr));
-	st->rip = c->code_at;
+	st->rip = c->code_at - diff_seg_base(c, SEG_CS);
 	st->rflags = c->rflags;
-	st->seg[SEG_CS] = (struct cpu_seg){.limit = 0xffffffff,
-					   .sel = c->mode == MODE_64 ? DIFF_CS64 : DIFF_CS32,
-					   .attr = ATTR_P | ATTR_S | ATTR_X | ATTR_W | ATTR_A |
-						   ATTR_DPL | ATTR_G | bits};
+	st->seg[SEG_CS] = code_segment((enum x86_mode)c->mode);
+	if (c->mode == MODE_16)
+		set_data16(st);
 	st->seg[SEG_FS].base = c->fsbase;
 	st->seg[SEG_GS].base = c->gsbase;
 	st->fx = c->fx;
@@ -215,7 +251,7 @@ static int read_frame(const struct diff_soft *s, const struct diff_case *c,
 		      const struct cpu_state *st, struct diff_result *r)
 {
 	uint64_t handler = st->rip - 1 - (K_BASE + P_HANDLERS), at = P_STACK + 0x1000 - 40;
-	uint32_t tail = c->mode == MODE_64 ? DIFF_TAIL : DIFF_TAIL32;
+	uint32_t tail = c->mode == MODE_32 ? DIFF_TAIL32 : DIFF_TAIL;
 	bool has_error = st->gpr[REG_RSP] == K_BASE + P_STACK + 0x1000 - 48;
 
 	if (handler % 16 || handler / 16 > 255)
@@ -231,7 +267,8 @@ static int read_frame(const struct diff_soft *s, const struct diff_case *c,
 	if (r->vector != EXC_GP || r->rip != tail || r->error)
 		return 0;
 	r->vector = VEC_NONE; /* HLT on the tail page: it ran to its end */
-	r->rip = c->code_at + c->nbytes;
+	r->rip = c->code_at - diff_seg_base(c, SEG_CS) + c->nbytes;
+	r->cs = code_segment((enum x86_mode)c->mode).sel;
 	r->rflags &= ~(uint64_t)FL_RF;
 	return 0;
 }
