@@ -15,41 +15,41 @@
 struct block;
 enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_ZERO };
 
-struct block_req {		/* caller's until submitted, again from @done on */
+struct block_req { /* caller's until submitted, again from @done on */
 	enum block_op op;
-	uint64_t offset, bytes;	/* multiples of 512; within the disk */
+	uint64_t offset, bytes; /* multiples of 512; within the disk */
 	struct iovec *iov;	/* READ, WRITE: total length is @bytes.  Borrowed until @done */
 	unsigned niov;
-	bool unmap;		/* ZERO: may deallocate */
-	void (*done)(struct block_req *req, int ret);	/* 0 or -errno; on the loop's thread */
-	struct list link;	/* of the back end while under way */
+	bool unmap;				      /* ZERO: may deallocate */
+	void (*done)(struct block_req *req, int ret); /* 0 or -errno; on the loop's thread */
+	struct list link;			      /* of the back end while under way */
 	struct block *block;
-	int state;		/* back end's own */
+	int state; /* back end's own */
 };
 
 struct block_ops {
 	const char *name;
-	void (*submit)(struct block *b, struct block_req *req);	/* never fails: done() says */
-	void (*kick)(struct block *b);		/* submit what is batched; may be NULL */
-	void (*wait)(struct block *b);		/* block until some complete, and say so */
+	void (*submit)(struct block *b, struct block_req *req); /* never fails: done() says */
+	void (*kick)(struct block *b); /* submit what is batched; may be NULL */
+	void (*wait)(struct block *b); /* block until some complete, and say so */
 	void (*free)(struct block *b);
 };
 
 struct block {
 	const struct block_ops *ops;
 	uint64_t bytes;		/* size of the disk */
-	bool readonly, discard;	/* discard: DISCARD and ZERO with unmap do something */
+	bool readonly, discard; /* discard: DISCARD and ZERO with unmap do something */
 	unsigned inflight;	/* submitted, not done */
 	struct loop *loop;
-	char name[256];		/* for messages: the path as given */
+	char name[256]; /* for messages: the path as given */
 };
 
 enum { BLOCK_MAX_IOV = 256 };
 
 struct block_open_opts {
 	bool readonly;
-	bool ephemeral;		/* writes go to memory and are dropped with the block */
-	const char *holder;	/* VM name written into the lock for other VMs' messages */
+	bool ephemeral;	    /* writes go to memory and are dropped with the block */
+	const char *holder; /* VM name written into the lock for other VMs' messages */
 	/* Runs first on each thread of the fallback's pool: its seccomp filter.  May be NULL. */
 	int (*thread_init)(void *arg);
 	void *thread_arg;

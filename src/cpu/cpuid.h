@@ -12,33 +12,76 @@
 
 /* One bit each in cpu_model.features; decoder rows name the one they need. */
 enum cpu_feature {
-	FEAT_BASE,	/* always there on x86-64: up to SSE2, CMOV, CX8, FXSR, SYSCALL ... */
-	FEAT_SSE3, FEAT_SSSE3, FEAT_SSE41, FEAT_SSE42, FEAT_POPCNT, FEAT_CX16, FEAT_MOVBE,
-	FEAT_AES, FEAT_PCLMUL, FEAT_XSAVE, FEAT_XSAVEOPT, FEAT_XSAVEC, FEAT_XGETBV1, FEAT_XSAVES,
-	FEAT_AVX, FEAT_F16C, FEAT_FMA, FEAT_AVX2, FEAT_BMI1, FEAT_BMI2, FEAT_LZCNT, FEAT_ADX,
-	FEAT_SHA, FEAT_RDRAND, FEAT_RDSEED, FEAT_FSGSBASE, FEAT_RDTSCP, FEAT_RDPID, FEAT_CLFLUSHOPT,
-	FEAT_CLWB, FEAT_SMEP, FEAT_SMAP, FEAT_UMIP, FEAT_PCID, FEAT_INVPCID, FEAT_NX, FEAT_PDPE1GB,
-	FEAT_ERMS, FEAT_FSRM, FEAT_SYSCALL32, FEAT_SYSENTER64, FEAT_LAHF64, FEAT_X2APIC,
-	FEAT_TSC_DEADLINE, FEAT_VAES, FEAT_VPCLMUL, FEAT_GFNI, FEAT_SSE4A, FEAT_PREFETCHW,
-	FEAT_MONITOR, FEAT_COUNT,
-	FEAT_NEVER = 0xff,	/* decoded, but never offered: #UD */
+	FEAT_BASE, /* always there on x86-64: up to SSE2, CMOV, CX8, FXSR, SYSCALL ... */
+	FEAT_SSE3,
+	FEAT_SSSE3,
+	FEAT_SSE41,
+	FEAT_SSE42,
+	FEAT_POPCNT,
+	FEAT_CX16,
+	FEAT_MOVBE,
+	FEAT_AES,
+	FEAT_PCLMUL,
+	FEAT_XSAVE,
+	FEAT_XSAVEOPT,
+	FEAT_XSAVEC,
+	FEAT_XGETBV1,
+	FEAT_XSAVES,
+	FEAT_AVX,
+	FEAT_F16C,
+	FEAT_FMA,
+	FEAT_AVX2,
+	FEAT_BMI1,
+	FEAT_BMI2,
+	FEAT_LZCNT,
+	FEAT_ADX,
+	FEAT_SHA,
+	FEAT_RDRAND,
+	FEAT_RDSEED,
+	FEAT_FSGSBASE,
+	FEAT_RDTSCP,
+	FEAT_RDPID,
+	FEAT_CLFLUSHOPT,
+	FEAT_CLWB,
+	FEAT_SMEP,
+	FEAT_SMAP,
+	FEAT_UMIP,
+	FEAT_PCID,
+	FEAT_INVPCID,
+	FEAT_NX,
+	FEAT_PDPE1GB,
+	FEAT_ERMS,
+	FEAT_FSRM,
+	FEAT_SYSCALL32,
+	FEAT_SYSENTER64,
+	FEAT_LAHF64,
+	FEAT_X2APIC,
+	FEAT_TSC_DEADLINE,
+	FEAT_VAES,
+	FEAT_VPCLMUL,
+	FEAT_GFNI,
+	FEAT_SSE4A,
+	FEAT_PREFETCHW,
+	FEAT_MONITOR,
+	FEAT_COUNT,
+	FEAT_NEVER = 0xff, /* decoded, but never offered: #UD */
 };
 
 struct cpuid_regs {
 	uint32_t eax, ebx, ecx, edx;
 };
 
-struct cpu_model {		/* immutable */
+struct cpu_model { /* immutable */
 	char name[32];
-	uint64_t features;	/* BIT(enum cpu_feature) of what is shown */
-	char vendor[13];	/* 12 characters */
+	uint64_t features; /* BIT(enum cpu_feature) of what is shown */
+	char vendor[13];   /* 12 characters */
 	bool amd;
-	uint32_t signature;	/* leaf 1 EAX */
+	uint32_t signature; /* leaf 1 EAX */
 	char brand[49];
 	uint8_t phys_bits;
 	unsigned ncpus;
 	uint64_t tsc_khz;
-	bool kvm_pv;		/* show the KVM paravirtual leaves */
+	bool kvm_pv; /* show the KVM paravirtual leaves */
 };
 
 /*

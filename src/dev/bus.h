@@ -15,14 +15,14 @@
 struct device;
 struct bus;
 
-enum dev_request {		/* to the machine, see dev_env.request */
-	DEV_REQ_RESET,		/* guest asked for a system reset */
-	DEV_REQ_POWEROFF,	/* guest turned itself off (S5) */
-	DEV_REQ_DEBUG_EXIT,	/* arg: exit status */
-	DEV_REQ_ERROR,		/* an engine gave up; logged */
+enum dev_request {		       /* to the machine, see dev_env.request */
+		   DEV_REQ_RESET,      /* guest asked for a system reset */
+		   DEV_REQ_POWEROFF,   /* guest turned itself off (S5) */
+		   DEV_REQ_DEBUG_EXIT, /* arg: exit status */
+		   DEV_REQ_ERROR,      /* an engine gave up; logged */
 };
 
-MUST_CHECK int bus_new(uint64_t limit, struct bus **out);	/* @limit: last address */
+MUST_CHECK int bus_new(uint64_t limit, struct bus **out); /* @limit: last address */
 void bus_free(struct bus *bus);
 DEFINE_AUTO(bus);
 

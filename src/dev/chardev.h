@@ -23,9 +23,8 @@ struct chardev_client {
  * chardev_restore_terminal().  @escape is called on the loop when the escape key
  * (Ctrl-A) was followed by a key that is not Ctrl-A itself.
  */
-MUST_CHECK int chardev_new(struct loop *loop, const char *spec,
-			   void (*escape)(void *ctx, int key), void *ctx, struct chardev **out,
-			   struct errbuf *err);
+MUST_CHECK int chardev_new(struct loop *loop, const char *spec, void (*escape)(void *ctx, int key),
+			   void *ctx, struct chardev **out, struct errbuf *err);
 void chardev_free(struct chardev *chr);
 DEFINE_AUTO(chardev);
 

@@ -26,9 +26,9 @@ struct dev_env {
 	struct mem *mem;
 	struct bus *pio, *mmio;
 	struct irqchip *irqchip;
-	struct loop *loop;		/* machine loop: timers, characters */
-	struct loop *io_loop;		/* block queues */
-	struct loop *net_loop;		/* network queues and back ends */
+	struct loop *loop;     /* machine loop: timers, characters */
+	struct loop *io_loop;  /* block queues */
+	struct loop *net_loop; /* network queues and back ends */
 	const struct vclock *clock;
 	/* Requests to the machine, callable from any thread. */
 	void (*request)(void *ctx, enum dev_request req, int arg);
@@ -39,26 +39,26 @@ struct dev_env {
 
 struct dev_ops {
 	const char *name;
-	size_t size;			/* of the whole device struct, struct device first */
+	size_t size; /* of the whole device struct, struct device first */
 	int (*init)(struct device *dev, const void *cfg, struct errbuf *err);
-	void (*fini)(struct device *dev);	/* takes a half-built object */
-	void (*reset)(struct device *dev);	/* power-on values; under the lock */
+	void (*fini)(struct device *dev);  /* takes a half-built object */
+	void (*reset)(struct device *dev); /* power-on values; under the lock */
 	/* Register access to region @bar (the device's own numbering). */
 	uint64_t (*read)(struct device *dev, unsigned bar, uint64_t off, unsigned size);
 	void (*write)(struct device *dev, unsigned bar, uint64_t off, uint64_t val, unsigned size);
 	/* Stop own I/O and wait for requests under way / go on.  May be NULL. */
 	void (*pause)(struct device *dev);
 	void (*resume)(struct device *dev);
-	const struct state_desc *state;	/* of the device struct; NULL: stateless */
+	const struct state_desc *state; /* of the device struct; NULL: stateless */
 };
 
 struct device {
 	const struct dev_ops *ops;
 	const struct dev_env *env;
-	char id[24];			/* unique in the machine: "serial0" */
+	char id[24]; /* unique in the machine: "serial0" */
 	unsigned instance;
-	pthread_mutex_t lock;		/* guards the model's registers */
-	struct list link;		/* of the machine's devices */
+	pthread_mutex_t lock; /* guards the model's registers */
+	struct list link;     /* of the machine's devices */
 	uint64_t guest_errors;
 };
 
@@ -68,15 +68,15 @@ struct device {
  */
 MUST_CHECK int dev_new(const struct dev_ops *ops, const struct dev_env *env, const char *id,
 		       unsigned instance, const void *cfg, struct device **out, struct errbuf *err);
-void dev_free(struct device *dev);	/* unmaps its regions, calls fini */
+void dev_free(struct device *dev); /* unmaps its regions, calls fini */
 void dev_reset(struct device *dev);
 
 /* Count and (rate-limited, -d guest) log a guest's mistake. */
-#define guest_error(dev, ...)                                                                      \
-	do {                                                                                       \
-		struct device *gdev_ = (dev);                                                      \
-		gdev_->guest_errors++;                                                             \
-		if (log_on(LOG_GUEST) && gdev_->guest_errors < 1000)                               \
-			dev_guest_error_line(gdev_, __VA_ARGS__);                                  \
+#define guest_error(dev, ...)                                        \
+	do {                                                         \
+		struct device *gdev_ = (dev);                        \
+		gdev_->guest_errors++;                               \
+		if (log_on(LOG_GUEST) && gdev_->guest_errors < 1000) \
+			dev_guest_error_line(gdev_, __VA_ARGS__);    \
 	} while (0)
 void dev_guest_error_line(struct device *dev, const char *fmt, ...) PRINTF_LIKE(2, 3);

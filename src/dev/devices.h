@@ -7,27 +7,27 @@
 
 struct softchip;
 
-struct serial_config {		/* 16550A at @port, GSI @gsi (legacy/serial.c) */
+struct serial_config { /* 16550A at @port, GSI @gsi (legacy/serial.c) */
 	uint16_t port;
 	unsigned gsi;
-	struct chardev *chr;	/* borrowed, may be NULL */
+	struct chardev *chr; /* borrowed, may be NULL */
 };
-struct rtc_config {		/* MC146818 at 0x70, IRQ 8 (legacy/rtc.c) */
-	uint64_t ram_low_bytes, ram_high_bytes;	/* CMOS memory size bytes */
+struct rtc_config {				/* MC146818 at 0x70, IRQ 8 (legacy/rtc.c) */
+	uint64_t ram_low_bytes, ram_high_bytes; /* CMOS memory size bytes */
 };
 /* legacy/pit.c: i8254 at 0x40..0x43 and port 0x61, IRQ 0.  No config. */
 /* legacy/i8042.c: only the reset pulse at port 0x64 and "no keyboard".  No config. */
-struct pm_config {		/* acpi/pm.c: PM1, PM timer, GPE0, sleep, reset register */
-	uint16_t port;		/* 0x600 */
-	unsigned sci_gsi;	/* 9 */
+struct pm_config {	  /* acpi/pm.c: PM1, PM timer, GPE0, sleep, reset register */
+	uint16_t port;	  /* 0x600 */
+	unsigned sci_gsi; /* 9 */
 };
-struct fw_cfg_config {		/* legacy/fw_cfg.c at 0x510..0x51b, with DMA */
+struct fw_cfg_config { /* legacy/fw_cfg.c at 0x510..0x51b, with DMA */
 	int unused;
 };
-struct debug_exit_config {	/* legacy/debug_exit.c at 0xf4 */
+struct debug_exit_config { /* legacy/debug_exit.c at 0xf4 */
 	uint16_t port;
 };
-struct softchip_dev_config {	/* legacy/softchip_dev.c: PIC ports and IOAPIC page on the buses */
+struct softchip_dev_config { /* legacy/softchip_dev.c: PIC ports and IOAPIC page on the buses */
 	struct softchip *chip;
 };
 

@@ -30,7 +30,7 @@ struct msi {
 	uint32_t data;
 };
 
-enum { IRQCHIP_LINES = 24 };	/* GSIs: 0..15 reach PIC and IOAPIC, 16..23 the IOAPIC */
+enum { IRQCHIP_LINES = 24 }; /* GSIs: 0..15 reach PIC and IOAPIC, 16..23 the IOAPIC */
 
 struct irqchip;
 struct irqchip_ops {
@@ -55,7 +55,7 @@ static inline void irqchip_line_set(void *ctx, unsigned pin, bool level)
 
 static inline struct irq_line irqchip_line(struct irqchip *chip, unsigned gsi)
 {
-	return (struct irq_line){ irqchip_line_set, chip, gsi };
+	return (struct irq_line){irqchip_line_set, chip, gsi};
 }
 
 static inline void irqchip_send_msi(struct irqchip *chip, struct msi msi)

@@ -16,17 +16,17 @@
 struct softchip;
 
 enum soft_event {
-	SOFT_EVENT_IRQ,		/* softchip_pending() may now hold */
+	SOFT_EVENT_IRQ, /* softchip_pending() may now hold */
 	SOFT_EVENT_NMI,
 	SOFT_EVENT_INIT,
-	SOFT_EVENT_SIPI,	/* @arg: vector */
-	SOFT_EVENT_SMI,		/* ignored by the machine */
+	SOFT_EVENT_SIPI, /* @arg: vector */
+	SOFT_EVENT_SMI,	 /* ignored by the machine */
 };
 
 struct softchip_config {
 	unsigned ncpus;
-	struct loop *loop;		/* APIC timers run there */
-	const struct vclock *clock;	/* VM time, for APIC timers */
+	struct loop *loop;	    /* APIC timers run there */
+	const struct vclock *clock; /* VM time, for APIC timers */
 	/* Guest TSC now and its frequency, for TSC-deadline (any thread). */
 	uint64_t (*guest_tsc)(void *ctx, unsigned cpu);
 	uint64_t tsc_khz;
@@ -61,7 +61,7 @@ void lapic_set_cr8(struct softchip *chip, unsigned cpu, unsigned cr8);
 /* IOAPIC registers at 0xfec00000 (offset, 4 bytes) and the PIC's ports. */
 uint32_t ioapic_mmio_read(struct softchip *chip, uint32_t off);
 void ioapic_mmio_write(struct softchip *chip, uint32_t off, uint32_t val);
-uint8_t pic_port_read(struct softchip *chip, uint16_t port);	/* 20, 21, a0, a1, 4d0, 4d1 */
+uint8_t pic_port_read(struct softchip *chip, uint16_t port); /* 20, 21, a0, a1, 4d0, 4d1 */
 void pic_port_write(struct softchip *chip, uint16_t port, uint8_t val);
 
 /* State tables: object is the struct softchip; "lapic" once a vCPU: index is the instance. */

@@ -25,7 +25,7 @@ enum {
 #define MACHINE_MIN_RAM (16ULL << 20)
 
 enum machine_event {
-	MACHINE_EVENT_RESET,		/* arg: the guest asked for it */
+	MACHINE_EVENT_RESET,	/* arg: the guest asked for it */
 	MACHINE_EVENT_POWEROFF, /* the guest turned itself off */
 	MACHINE_EVENT_STOP,
 	MACHINE_EVENT_RESUME,

@@ -21,11 +21,10 @@ struct shape {
 };
 
 static const struct state_field shape_fields[] = {
-	STATE_INT(struct shape, ram_bytes), STATE_INT(struct shape, tsc_khz),
-	STATE_INT(struct shape, clock_ns),  STATE_INT(struct shape, ncpus),
-	STATE_INT(struct shape, ndevices),  STATE_INT(struct shape, request),
-	STATE_INT(struct shape, request_arg),
-	STATE_FIELDS_END,
+	STATE_INT(struct shape, ram_bytes),   STATE_INT(struct shape, tsc_khz),
+	STATE_INT(struct shape, clock_ns),    STATE_INT(struct shape, ncpus),
+	STATE_INT(struct shape, ndevices),    STATE_INT(struct shape, request),
+	STATE_INT(struct shape, request_arg), STATE_FIELDS_END,
 };
 static const struct state_desc shape_desc = {
 	.name = "machine", .version = 1, .fields = shape_fields};

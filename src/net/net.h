@@ -19,13 +19,16 @@ struct net_hdr {
 	uint16_t hdr_len, gso_size, csum_start, csum_offset, num_buffers;
 } __attribute__((packed));
 
-enum {				/* what the back end can take and give */
-	NET_CSUM = 1 << 0,	/* partial checksums, both ways */
-	NET_TSO4 = 1 << 1, NET_TSO6 = 1 << 2, NET_UFO = 1 << 3, NET_ECN = 1 << 4,
+enum {			  /* what the back end can take and give */
+       NET_CSUM = 1 << 0, /* partial checksums, both ways */
+       NET_TSO4 = 1 << 1,
+       NET_TSO6 = 1 << 2,
+       NET_UFO = 1 << 3,
+       NET_ECN = 1 << 4,
 };
 enum { NET_MAX_FRAME = 65535 + 64, NET_MAX_QUEUES = 8 };
 
-struct net_client {		/* the NIC; called on the loop's thread */
+struct net_client { /* the NIC; called on the loop's thread */
 	/*
 	 * A frame came in on @queue.  Returns false when the NIC has no room: the back
 	 * end keeps or drops it and waits for net_rx_ready().
@@ -43,8 +46,8 @@ struct net_ops {
 		     const struct iovec *iov, unsigned niov, size_t len);
 	void (*rx_ready)(struct net *n, unsigned queue);
 	/* The driver chose NET_* offloads for what it receives. */
-	int (*set_offloads)(struct net *n, unsigned offloads);	/* 0 or -errno; may be NULL */
-	void (*pause)(struct net *n);		/* deliver nothing until resume; may be NULL */
+	int (*set_offloads)(struct net *n, unsigned offloads); /* 0 or -errno; may be NULL */
+	void (*pause)(struct net *n); /* deliver nothing until resume; may be NULL */
 	void (*resume)(struct net *n);
 	void (*free)(struct net *n);
 };
@@ -52,8 +55,8 @@ struct net_ops {
 struct net {
 	const struct net_ops *ops;
 	struct loop *loop;
-	struct net_client *client;	/* NULL: frames are dropped.  Set on the loop's thread, or
-					 * before anything can come in */
+	struct net_client *client; /* NULL: frames are dropped.  Set on the loop's thread, or
+				    * before anything can come in */
 	unsigned features, nqueues;
 	unsigned mtu;
 };

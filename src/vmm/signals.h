@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 
-struct signals {		/* owner: the loop's thread */
+struct signals { /* owner: the loop's thread */
 	struct loop_watch watch;
 	void (*fn)(void *ctx, int signo);
 	void *ctx;
@@ -14,6 +14,6 @@ struct signals {		/* owner: the loop's thread */
 /* Block the signals in this and all later threads, and call @fn for each.  SIGPIPE is ignored. */
 MUST_CHECK int signals_init(struct signals *s, struct loop *loop, void (*fn)(void *ctx, int signo),
 			    void *ctx, struct errbuf *err);
-void signals_fini(struct signals *s);	/* takes a zeroed one */
+void signals_fini(struct signals *s); /* takes a zeroed one */
 /* Get SIGHUP when the parent process ends. */
 void signals_follow_parent(void);

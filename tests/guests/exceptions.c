@@ -39,7 +39,7 @@ static void on_debug(struct frame *f)
 #define TRY(insn, a, d, c)                                                               \
 	do {                                                                             \
 		uint64_t a_ = (a), d_ = (d), c_ = (c);                                   \
-		__asm__ volatile("lea 2f(%%rip), %%rbx\n\tmovq %%rbx, resume_rip\n\t"     \
+		__asm__ volatile("lea 2f(%%rip), %%rbx\n\tmovq %%rbx, resume_rip\n\t"    \
 				 "lea 1f(%%rip), %%rbx\n1:\t" insn "\n2:"                \
 				 : "+a"(a_), "+d"(d_), "+c"(c_)::"rbx", "cc", "memory"); \
 	} while (0)

@@ -140,12 +140,16 @@ void idt_init(void)
 	struct {
 		uint16_t limit;
 		uint64_t base;
-	} __attribute__((packed)) ptr = { sizeof(idt) - 1, (uint64_t)idt };
+	} __attribute__((packed)) ptr = {sizeof(idt) - 1, (uint64_t)idt};
 
 	for (unsigned i = 0; i < 256; i++)
-		idt[i] = (struct gate){ (uint16_t)stub_table[i], 8, 0, 0x8e,
-					(uint16_t)(stub_table[i] >> 16),
-					(uint32_t)(stub_table[i] >> 32), 0 };
+		idt[i] = (struct gate){(uint16_t)stub_table[i],
+				       8,
+				       0,
+				       0x8e,
+				       (uint16_t)(stub_table[i] >> 16),
+				       (uint32_t)(stub_table[i] >> 32),
+				       0};
 	__asm__ volatile("lidt %0" ::"m"(ptr));
 	/* the PIC's interrupts move out of the way and are masked */
 	outb(0x20, 0x11);

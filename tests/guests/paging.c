@@ -9,8 +9,8 @@ static uint8_t page_b[4096] __attribute__((aligned(4096)));
 static uint64_t fault_addr, fault_error, nfaults;
 
 enum { P = 1, W = 2, U = 4, A = 0x20, D = 0x40 };
-#define NX (1ULL << 63)
-#define WINDOW 0x400000000000ULL	/* PML4 entry 128 */
+#define NX     (1ULL << 63)
+#define WINDOW 0x400000000000ULL /* PML4 entry 128 */
 
 /* Steps over the faulting 7-byte or shorter instruction: RIP comes in RBX. */
 static void on_fault(struct frame *f)
@@ -26,7 +26,8 @@ static void on_fault(struct frame *f)
 
 static void touch_read(uint64_t a)
 {
-	__asm__ volatile("lea 1f(%%rip), %%rbx; movb (%0), %%al; 1:" ::"r"(a) : "rbx", "rax", "memory");
+	__asm__ volatile("lea 1f(%%rip), %%rbx; movb (%0), %%al; 1:" ::"r"(a)
+			 : "rbx", "rax", "memory");
 }
 
 static void touch_write(uint64_t a)
@@ -61,12 +62,12 @@ int main(void)
 	idt_init();
 	idt_set(14, on_fault);
 	__asm__ volatile("mov %%cr3, %0" : "=r"(pml4));
-	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1 << 11);	/* NXE */
+	wrmsr(0xc0000080, rdmsr(0xc0000080) | 1 << 11); /* NXE */
 	pml4[128] = (uint64_t)pdpt2 | P | W;
 	pdpt2[0] = (uint64_t)pd2 | P | W;
 	pd2[0] = (uint64_t)pt | P | W;
 	pt[0] = (uint64_t)page_a | P | W;
-	pt[1] = (uint64_t)page_b | P | NX;	/* read-only, no execution */
+	pt[1] = (uint64_t)page_b | P | NX; /* read-only, no execution */
 
 	touch_write(WINDOW);
 	check(page_a[0] == 0x5a, "a write reaches the page");
@@ -83,7 +84,7 @@ int main(void)
 	invlpg(WINDOW);
 	touch_write(WINDOW + 9);
 	check(page_b[9] == 0x5a, "INVLPG takes the new mapping");
-	pt[2] = (uint64_t)page_b | P | W | 1ULL << 51;	/* reserved bit */
+	pt[2] = (uint64_t)page_b | P | W | 1ULL << 51; /* reserved bit */
 	expect(touch_read, WINDOW + 0x2000, 9, "reserved bit");
 	print("paging done\n");
 	return 0;

@@ -32,9 +32,9 @@ int main(void)
 	apic_enable();
 	memcpy((void *)0x8000, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
 	apic_write(APIC_ICR2, 1u << 24);
-	apic_write(APIC_ICR, 0x4500);		/* INIT */
+	apic_write(APIC_ICR, 0x4500); /* INIT */
 	apic_write(APIC_ICR2, 1u << 24);
-	apic_write(APIC_ICR, 0x4608);		/* SIPI, vector 8 */
+	apic_write(APIC_ICR, 0x4608); /* SIPI, vector 8 */
 	while (!started)
 		__asm__ volatile("pause");
 	count();

@@ -59,10 +59,10 @@ int main(void)
 	check(rdmsr(0x6e0) == 0, "the deadline is clear after it fired");
 	apic_write(APIC_TIMER, 1 << 16);
 
-	apic_write(0x350, 0x700);	/* LINT0: ExtINT, the PIC */
+	apic_write(0x350, 0x700); /* LINT0: ExtINT, the PIC */
 	outb(0x43, 0x34);
 	outb(0x40, 0x9c);
-	outb(0x40, 0x2e);		/* 11932: about 100 Hz */
+	outb(0x40, 0x2e); /* 11932: about 100 Hz */
 	outb(0x21, 0xfe);
 	wait_ticks(0x20, 3);
 	outb(0x21, 0xff);

@@ -15,14 +15,14 @@
 struct user_result {
 	uint64_t vector; /* 0x1000: SYSCALL */
 	uint64_t error, cs, ss, cr2;
-	uint64_t rip;	 /* within the snippet */
+	uint64_t rip; /* within the snippet */
 	uint64_t rcx, r11, rax;
 };
 extern struct user_result user;
 
 /* Snippets of ring 3 code, position-independent. */
-extern uint8_t user_ud[], user_hlt[], user_read_kernel[], user_divide[], user_int[],
-	user_syscall[], user_sysret[], user_spin[];
+extern uint8_t user_ud[], user_hlt[], user_read_kernel[], user_divide[], user_int[], user_syscall[],
+	user_sysret[], user_spin[];
 
 /* A TSS with ring 0 stack, IST1 = @ist1; loads TR. */
 void tss_init(uint64_t ist1);

@@ -10,9 +10,22 @@
 enum { ECAM = 0xe0000000, BAR_HOME = 0xd0000000, VEC = 0x60, QSIZE = 8 };
 enum { CAP_MSIX = 0x11, CAP_VENDOR = 9, CFG_COMMON = 1, CFG_NOTIFY = 2, CFG_DEVICE = 4 };
 enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, FEATURES_OK = 8 };
-enum { C_DFSELECT = 0, C_DF = 4, C_GFSELECT = 8, C_GF = 12, C_MSIX = 16, C_STATUS = 20,
-       C_QSELECT = 22, C_QSIZE = 24, C_QVECTOR = 26, C_QENABLE = 28, C_QNOTIFY = 30,
-       C_QDESC = 32, C_QAVAIL = 40, C_QUSED = 48 };
+enum {
+	C_DFSELECT = 0,
+	C_DF = 4,
+	C_GFSELECT = 8,
+	C_GF = 12,
+	C_MSIX = 16,
+	C_STATUS = 20,
+	C_QSELECT = 22,
+	C_QSIZE = 24,
+	C_QVECTOR = 26,
+	C_QENABLE = 28,
+	C_QNOTIFY = 30,
+	C_QDESC = 32,
+	C_QAVAIL = 40,
+	C_QUSED = 48
+};
 enum { DESC_NEXT = 1, DESC_WRITE = 2, BLK_IN = 0, BLK_OUT = 1, BLK_FLUSH = 4, F_FLUSH = 1 << 9 };
 
 struct desc {
@@ -43,10 +56,22 @@ static uint64_t cfg, common, notify, devcfg, msix_table;
 static uint32_t notify_mult;
 static uint64_t next_bar = BAR_HOME;
 
-static inline uint8_t read8(uint64_t a) { return *(volatile uint8_t *)a; }
-static inline uint16_t read16(uint64_t a) { return *(volatile uint16_t *)a; }
-static inline void write8(uint64_t a, uint8_t v) { *(volatile uint8_t *)a = v; }
-static inline void write16(uint64_t a, uint16_t v) { *(volatile uint16_t *)a = v; }
+static inline uint8_t read8(uint64_t a)
+{
+	return *(volatile uint8_t *)a;
+}
+static inline uint16_t read16(uint64_t a)
+{
+	return *(volatile uint16_t *)a;
+}
+static inline void write8(uint64_t a, uint8_t v)
+{
+	*(volatile uint8_t *)a = v;
+}
+static inline void write16(uint64_t a, uint16_t v)
+{
+	*(volatile uint16_t *)a = v;
+}
 
 static void on_queue(struct frame *f)
 {

@@ -91,7 +91,7 @@ static ALWAYS_INLINE void *tlb_write_ptr(struct vcpu *c, gva_t lin, unsigned siz
 		return NULL;
 	p = (void *)(e->addend + lin);
 	if (unlikely(((uintptr_t)p & ~0xfffULL) == c->code_page))
-		c->end_block = true;	/* self-modifying: re-decode before the next instruction */
+		c->end_block = true; /* self-modifying: re-decode before the next instruction */
 	return p;
 }
 
@@ -182,13 +182,15 @@ static ALWAYS_INLINE void *atomic_ptr(struct vcpu *c, gva_t lin, unsigned size)
 		return p;
 	return lin_rmw_ptr(c, lin, size);
 }
-void split_lock(struct vcpu *c);	/* released by unwinding too */
+void split_lock(struct vcpu *c); /* released by unwinding too */
 void split_unlock(struct vcpu *c);
 
 /* Stack: address size by SS.B or 64-bit mode.  RSP is committed by the caller's last step. */
 static inline uint64_t stack_mask(struct vcpu *c)
 {
-	return c->mode == MODE_64 ? ~0ULL : c->s.seg[SEG_SS].attr & ATTR_DB ? 0xffffffffULL : 0xffffULL;
+	return c->mode == MODE_64		 ? ~0ULL
+	       : c->s.seg[SEG_SS].attr & ATTR_DB ? 0xffffffffULL
+						 : 0xffffULL;
 }
 
 /* Write the low part of RSP that the stack's address size covers. */

@@ -24,8 +24,9 @@
  *   MOV_R_S FORM_RM_R, MOV_S_R FORM_R_RM (msize 2; register forms by opsize).
  *   MOV_R_CR/DR FORM_RM_R, MOV_CR/DR_R FORM_R_RM: control register number in reg.
  * - LDS .. LSS: opsize of the offset; msize opsize + 2.  JMP_FAR_M, CALL_FAR_M: the
- *   same, FORM_RM; CALL_FAR_M with REX.W has opsize 8 (what it pushes), msize 6.  LGDT ..: FORM_RM, opsize 2, 4, 8, msize 6 or 10.  BOUND: msize
- *   2 * opsize.  SLDT, STR, SMSW: opsize for registers, msize 2.
+ *   same, FORM_RM; CALL_FAR_M with REX.W has opsize 8 (what it pushes), msize 6.  LGDT ..: FORM_RM,
+ * opsize 2, 4, 8, msize 6 or 10.  BOUND: msize 2 * opsize.  SLDT, STR, SMSW: opsize for registers,
+ * msize 2.
  * - LAR, LSL: srcsize 2.  MOVSXD: srcsize 4, also with opsize 2 (as AMD).
  * - IN, OUT by DX: FORM_NONE.  JCXZ, LOOP*: the counter has adsize bytes.
  * - Near branches and stack operations: opsize as AMD has it, so a 66 prefix makes
@@ -49,7 +50,7 @@
 #include "base/cleanup.h"
 #include "cpu/cpuid.h"
 
-enum x86_mode { MODE_16, MODE_32, MODE_64 };	/* CS.L and CS.D, not the CPU's mode */
+enum x86_mode { MODE_16, MODE_32, MODE_64 }; /* CS.L and CS.D, not the CPU's mode */
 
 enum x86_op {
 	OP_INVALID,
@@ -62,48 +63,48 @@ enum x86_op {
 /* Which operands there are, after normalisation. */
 enum x86_form {
 	FORM_NONE,
-	FORM_RM,	/* r/m only; short forms with the register in the opcode too */
-	FORM_RM_R,	/* r/m (destination first), register */
+	FORM_RM,   /* r/m only; short forms with the register in the opcode too */
+	FORM_RM_R, /* r/m (destination first), register */
 	FORM_R_RM,
-	FORM_RM_I,	/* also ADD A,imm and MOV r,imm (rm is the register) */
-	FORM_R_RM_I,	/* IMUL r, r/m, imm; RORX */
-	FORM_RM_R_I,	/* SHLD/SHRD r/m, r, imm8 */
-	FORM_R_V_RM,	/* VEX: reg, vvvv, r/m (ANDN, PDEP ...) */
-	FORM_R_RM_V,	/* VEX: reg, r/m, vvvv (BEXTR, SHLX ...) */
-	FORM_V_RM,	/* VEX: vvvv, r/m (BLSR ...) */
-	FORM_I,		/* immediate only: PUSH imm, INT n, RET n; ENTER: imm = size | level << 16 */
-	FORM_REL,	/* imm: signed displacement from the next instruction */
-	FORM_FAR,	/* imm: offset, disp: selector */
-	FORM_STR,	/* string instruction: implicit operands, seg override in seg */
-	FORM_IO_I,	/* IN/OUT with port in imm */
-	FORM_VEC,	/* vector, MMX or mixed: see the vec fields */
+	FORM_RM_I,   /* also ADD A,imm and MOV r,imm (rm is the register) */
+	FORM_R_RM_I, /* IMUL r, r/m, imm; RORX */
+	FORM_RM_R_I, /* SHLD/SHRD r/m, r, imm8 */
+	FORM_R_V_RM, /* VEX: reg, vvvv, r/m (ANDN, PDEP ...) */
+	FORM_R_RM_V, /* VEX: reg, r/m, vvvv (BEXTR, SHLX ...) */
+	FORM_V_RM,   /* VEX: vvvv, r/m (BLSR ...) */
+	FORM_I,	     /* immediate only: PUSH imm, INT n, RET n; ENTER: imm = size | level << 16 */
+	FORM_REL,    /* imm: signed displacement from the next instruction */
+	FORM_FAR,    /* imm: offset, disp: selector */
+	FORM_STR,    /* string instruction: implicit operands, seg override in seg */
+	FORM_IO_I,   /* IN/OUT with port in imm */
+	FORM_VEC,    /* vector, MMX or mixed: see the vec fields */
 	FORM_X87,
 };
 
 enum {
-	INSN_MEM      = 1 << 0,		/* r/m is memory: base, index, scale, disp, seg */
-	INSN_LOCK     = 1 << 1,		/* LOCK prefix, and legal here (else decode fails) */
-	INSN_REP      = 1 << 2,		/* F3 where it is a repeat prefix */
-	INSN_REPNE    = 1 << 3,		/* F2 where it is a repeat prefix */
-	INSN_REG_HI   = 1 << 4,		/* byte register reg is AH, CH, DH, BH (reg is 0..3) */
-	INSN_RM_HI    = 1 << 5,		/* the same of rm */
-	INSN_RIPREL   = 1 << 6,		/* address is next RIP + disp */
-	INSN_VEX      = 1 << 7,
-	INSN_VEX_L    = 1 << 8,
-	INSN_REX_W    = 1 << 9,		/* REX.W or VEX.W */
-	INSN_BRANCH   = 1 << 10,	/* may change RIP: ends a block */
-	INSN_ENDS     = 1 << 11,	/* ends a block for another reason: mode, CR, serialising, STI ... */
-	INSN_MEM_R    = 1 << 12,	/* reads its memory operand */
-	INSN_MEM_W    = 1 << 13,	/* writes its memory operand */
-	INSN_ALIGN    = 1 << 14,	/* memory operand must be aligned to its size (#GP) */
-	INSN_REG_W    = 1 << 15,	/* vector forms: writes the reg operand */
-	INSN_RM_W     = 1 << 16,	/* vector forms: writes the r/m operand */
-	INSN_ADDR32   = 1 << 17,	/* had a 67 prefix (LEA, string, JCXZ: adsize tells all) */
-	INSN_OPSIZE   = 1 << 18,	/* had a 66 prefix */
-	INSN_VVVV_W   = 1 << 19,	/* writes vvvv (gathers; vector shifts by immediate write vvvv) */
-	INSN_WR_FLAGS = 1 << 20,	/* vector forms: writes RFLAGS (PTEST, COMISS ...) */
-	INSN_IO       = 1 << 21,
-	INSN_VSIB     = 1 << 22,	/* index names a vector register */
+	INSN_MEM = 1 << 0,    /* r/m is memory: base, index, scale, disp, seg */
+	INSN_LOCK = 1 << 1,   /* LOCK prefix, and legal here (else decode fails) */
+	INSN_REP = 1 << 2,    /* F3 where it is a repeat prefix */
+	INSN_REPNE = 1 << 3,  /* F2 where it is a repeat prefix */
+	INSN_REG_HI = 1 << 4, /* byte register reg is AH, CH, DH, BH (reg is 0..3) */
+	INSN_RM_HI = 1 << 5,  /* the same of rm */
+	INSN_RIPREL = 1 << 6, /* address is next RIP + disp */
+	INSN_VEX = 1 << 7,
+	INSN_VEX_L = 1 << 8,
+	INSN_REX_W = 1 << 9,   /* REX.W or VEX.W */
+	INSN_BRANCH = 1 << 10, /* may change RIP: ends a block */
+	INSN_ENDS = 1 << 11,   /* ends a block for another reason: mode, CR, serialising, STI ... */
+	INSN_MEM_R = 1 << 12,  /* reads its memory operand */
+	INSN_MEM_W = 1 << 13,  /* writes its memory operand */
+	INSN_ALIGN = 1 << 14,  /* memory operand must be aligned to its size (#GP) */
+	INSN_REG_W = 1 << 15,  /* vector forms: writes the reg operand */
+	INSN_RM_W = 1 << 16,   /* vector forms: writes the r/m operand */
+	INSN_ADDR32 = 1 << 17, /* had a 67 prefix (LEA, string, JCXZ: adsize tells all) */
+	INSN_OPSIZE = 1 << 18, /* had a 66 prefix */
+	INSN_VVVV_W = 1 << 19, /* writes vvvv (gathers; vector shifts by immediate write vvvv) */
+	INSN_WR_FLAGS = 1 << 20, /* vector forms: writes RFLAGS (PTEST, COMISS ...) */
+	INSN_IO = 1 << 21,
+	INSN_VSIB = 1 << 22, /* index names a vector register */
 };
 
 enum { INSN_NOREG = 0xff, INSN_MAX_LEN = 15 };
@@ -116,34 +117,35 @@ struct insn;
 typedef void insn_fn(struct vcpu *c, const struct insn *i);
 
 struct insn {
-	insn_fn *fn;		/* bound by the engine, NULL after decoding */
-	uint64_t imm;		/* sign- or zero-extended as the instruction asks */
-	int64_t disp;		/* sign-extended; all 64 bits for moffs */
-	uint32_t flags;		/* INSN_* */
-	uint16_t op;		/* enum x86_op */
-	uint8_t form;		/* enum x86_form */
+	insn_fn *fn;	/* bound by the engine, NULL after decoding */
+	uint64_t imm;	/* sign- or zero-extended as the instruction asks */
+	int64_t disp;	/* sign-extended; all 64 bits for moffs */
+	uint32_t flags; /* INSN_* */
+	uint16_t op;	/* enum x86_op */
+	uint8_t form;	/* enum x86_form */
 	uint8_t len;
-	uint8_t opsize;		/* operand size in bytes, defaults applied */
-	uint8_t srcsize;	/* MOVZX, MOVSX, MOVSXD, CRC32: size of the source */
-	uint8_t adsize;		/* address size in bytes: 2, 4, 8 */
-	uint8_t msize;		/* bytes of the memory operand; 0: by opsize (or none) */
-	uint8_t seg;		/* segment of the memory operand (override or default) */
-	uint8_t reg, rm, vvvv;	/* register numbers, REX and VEX folded in */
-	uint8_t base, index;	/* INSN_NOREG: none */
-	uint8_t scale;		/* shift: 0..3 */
-	uint8_t cc;		/* condition code 0..15 of Jcc, SETcc, CMOVcc */
-	uint8_t feature;	/* enum cpu_feature needed */
-	uint8_t map, opcode, pp;/* map 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A; pp 0, 1: 66, 2: F3, 3: F2 */
+	uint8_t opsize;	       /* operand size in bytes, defaults applied */
+	uint8_t srcsize;       /* MOVZX, MOVSX, MOVSXD, CRC32: size of the source */
+	uint8_t adsize;	       /* address size in bytes: 2, 4, 8 */
+	uint8_t msize;	       /* bytes of the memory operand; 0: by opsize (or none) */
+	uint8_t seg;	       /* segment of the memory operand (override or default) */
+	uint8_t reg, rm, vvvv; /* register numbers, REX and VEX folded in */
+	uint8_t base, index;   /* INSN_NOREG: none */
+	uint8_t scale;	       /* shift: 0..3 */
+	uint8_t cc;	       /* condition code 0..15 of Jcc, SETcc, CMOVcc */
+	uint8_t feature;       /* enum cpu_feature needed */
+	uint8_t map, opcode,
+		pp; /* map 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A; pp 0, 1: 66, 2: F3, 3: F2 */
 	uint8_t modrm;
-	uint8_t vk_reg, vk_vvvv, vk_rm;	/* enum vec_kind, vector forms */
-	uint8_t is4;		/* register in imm8[7:4] (VBLENDVPS ...), else INSN_NOREG */
+	uint8_t vk_reg, vk_vvvv, vk_rm; /* enum vec_kind, vector forms */
+	uint8_t is4;			/* register in imm8[7:4] (VBLENDVPS ...), else INSN_NOREG */
 };
 
 /* Failures of x86_decode(). */
 enum {
-	X86_UD = -1,		/* no such instruction: #UD */
-	X86_TOO_LONG = -2,	/* over 15 bytes: #GP(0) */
-	X86_TRUNCATED = -3,	/* needs more than @avail bytes */
+	X86_UD = -1,	    /* no such instruction: #UD */
+	X86_TOO_LONG = -2,  /* over 15 bytes: #GP(0) */
+	X86_TRUNCATED = -3, /* needs more than @avail bytes */
 };
 
 /*

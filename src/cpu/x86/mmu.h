@@ -5,11 +5,11 @@
 #include <pthread.h>
 #include "cpu/x86/vcpu.h"
 
-struct soft_vm {		/* shared by the vCPUs of one software VM; immutable but the lock */
+struct soft_vm { /* shared by the vCPUs of one software VM; immutable but the lock */
 	struct mem *mem;
 	struct cpu_model model;
 	struct fpu_stubs *stubs;
-	pthread_mutex_t split;	/* leaf; held between split_lock() and split_unlock() */
+	pthread_mutex_t split; /* leaf; held between split_lock() and split_unlock() */
 };
 
 /* Bits of a page fault's error code (SDM vol. 3A, 4.7). */
@@ -18,12 +18,12 @@ enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_ID = 16 };
 /* Rights of a translation in one view. */
 enum { RIGHT_R = 1, RIGHT_W = 2, RIGHT_X = 4 };
 
-struct walk {			/* a finished page walk */
-	gpa_t gpa;		/* of the 4 KiB page */
-	uint8_t shift;		/* of the guest's page */
-	uint8_t rights;		/* RIGHT_* in the view walked for */
+struct walk {		/* a finished page walk */
+	gpa_t gpa;	/* of the 4 KiB page */
+	uint8_t shift;	/* of the guest's page */
+	uint8_t rights; /* RIGHT_* in the view walked for */
 	bool global, dirty;
-	uint32_t error;		/* of the page fault, when the walk failed */
+	uint32_t error; /* of the page fault, when the walk failed */
 };
 
 /*

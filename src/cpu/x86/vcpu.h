@@ -26,28 +26,28 @@
 /* Privilege views of the TLB: supervisor under SMAP (AC clear), supervisor, user. */
 enum tlb_view { TLB_SMAP, TLB_SUPER, TLB_USER, TLB_VIEWS };
 enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS };
-#define TLB_INVALID 1ULL	/* no page address has bit 0 */
+#define TLB_INVALID 1ULL /* no page address has bit 0 */
 
 /*
  * A hit is one compare: the page of the access's last byte equals the tag, found
  * by the page of its first byte.  Accesses that cross a page miss by construction.
  */
 struct tlb_entry {
-	uint64_t read_tag;	/* page's linear address, or TLB_INVALID */
+	uint64_t read_tag; /* page's linear address, or TLB_INVALID */
 	uint64_t write_tag;
 	uint64_t exec_tag;
-	uintptr_t addend;	/* host address - linear address */
+	uintptr_t addend; /* host address - linear address */
 };
 
-struct tlb_info {		/* of the same slot, for flushes */
-	gva_t page;		/* linear, whatever the tags say */
-	uint8_t page_shift;	/* of the guest's page: 12, 21, 22 or 30 */
+struct tlb_info {	    /* of the same slot, for flushes */
+	gva_t page;	    /* linear, whatever the tags say */
+	uint8_t page_shift; /* of the guest's page: 12, 21, 22 or 30 */
 	bool global;
 };
 
 /* --- memo of outside accesses of the current instruction ---------------- */
 
-enum { MEMO_MAX = 128 };	/* XSAVE of 832 bytes is 104 accesses of 8 */
+enum { MEMO_MAX = 128 }; /* XSAVE of 832 bytes is 104 accesses of 8 */
 struct ext_memo {
 	enum exit_reason reason;
 	bool write;
@@ -56,35 +56,36 @@ struct ext_memo {
 	bool fail;
 };
 
-enum vcpu_request {		/* bits of vcpu.requests */
-	REQ_KICK  = 1 << 0,	/* return EXIT_KICK at the next block boundary */
-	REQ_FLUSH = 1 << 1,	/* drop the TLB */
-	REQ_NMI	  = 1 << 2,
-	REQ_EVENT = 1 << 3,	/* own thread: single step, window, pending exception: leave the fast loop */
+enum vcpu_request {			/* bits of vcpu.requests */
+		    REQ_KICK = 1 << 0,	/* return EXIT_KICK at the next block boundary */
+		    REQ_FLUSH = 1 << 1, /* drop the TLB */
+		    REQ_NMI = 1 << 2,
+		    REQ_EVENT = 1 << 3, /* own thread: single step, window, pending exception: leave
+					   the fast loop */
 };
 
-struct soft_vm;			/* what the vCPUs of one software VM share */
-struct block_cache;		/* interp/: decoded blocks */
-struct fpu_stubs;		/* x86/fpu: generated stubs */
+struct soft_vm;	    /* what the vCPUs of one software VM share */
+struct block_cache; /* interp/: decoded blocks */
+struct fpu_stubs;   /* x86/fpu: generated stubs */
 
-struct vcpu {			/* owner: its thread, except @requests */
+struct vcpu { /* owner: its thread, except @requests */
 	struct cpu_state s;
 
 	/* hot */
-	uint64_t insn_rip;	/* start of the current instruction */
+	uint64_t insn_rip; /* start of the current instruction */
 	const struct insn *cur;
-	struct tlb_entry *tlb;	/* tlb_all[view] of the current privilege */
-	uint8_t cpl, mode;	/* enum x86_mode */
-	bool long_mode;		/* EFER.LMA */
-	bool end_block;		/* a store hit the running code page, or the handler wants out */
-	uint64_t code_page;	/* host page address of the running block, for self-modification */
-	uint64_t addr_mask;	/* of linear addresses: ~0 in 64-bit code, else 32 bits */
-	bool flat[SEG_COUNT];	/* no limit or type check needed: always so in 64-bit code, where
-				   bases of ES, CS, SS and DS must then hold 0 in s.seg[] */
-	uint8_t last_seg;	/* segment of the latest access: #SS or #GP if non-canonical */
-	uint32_t requests;	/* atomic; enum vcpu_request; pairs with kick() */
+	struct tlb_entry *tlb; /* tlb_all[view] of the current privilege */
+	uint8_t cpl, mode;     /* enum x86_mode */
+	bool long_mode;	       /* EFER.LMA */
+	bool end_block;	       /* a store hit the running code page, or the handler wants out */
+	uint64_t code_page;    /* host page address of the running block, for self-modification */
+	uint64_t addr_mask;    /* of linear addresses: ~0 in 64-bit code, else 32 bits */
+	bool flat[SEG_COUNT];  /* no limit or type check needed: always so in 64-bit code, where
+				  bases of ES, CS, SS and DS must then hold 0 in s.seg[] */
+	uint8_t last_seg;      /* segment of the latest access: #SS or #GP if non-canonical */
+	uint32_t requests;     /* atomic; enum vcpu_request; pairs with kick() */
 
-	uint64_t insns;		/* instructions retired */
+	uint64_t insns; /* instructions retired */
 	uint64_t exits, tlb_misses, decoded;
 
 	const struct cpu_model *model;
@@ -96,61 +97,70 @@ struct vcpu {			/* owner: its thread, except @requests */
 	bool want_window;
 
 	/* rmw_load() .. rmw_store() */
-	void *rmw_hva;		/* NULL: not plain RAM in one page */
+	void *rmw_hva; /* NULL: not plain RAM in one page */
 	uint64_t rmw_lin;
 
 	/* outside accesses */
 	struct ext_memo memo[MEMO_MAX];
 	unsigned memo_n, memo_pos;
 	struct engine_exit *exit;
-	jmp_buf env;		/* run() */
-	bool ext_waiting;	/* the last memo has no answer yet */
+	jmp_buf env;	  /* run() */
+	bool ext_waiting; /* the last memo has no answer yet */
 
 	/* the run loop's own (interp/run.c, x86/fault.c) */
-	const struct insn *run_start;	/* first instruction of the running block: cur - run_start retired */
-	int delivering;			/* vector | DELIVER_* of the event being delivered, or -1 */
-	uint32_t db_pending;		/* DR6 bits of a debug trap due after this instruction */
-	bool db_hold;			/* ... but after the next one: MOV SS just ran */
-	uint8_t step_shadow;		/* int_shadow, RF and TF before the stepped instruction */
+	const struct insn
+		*run_start;  /* first instruction of the running block: cur - run_start retired */
+	int delivering;	     /* vector | DELIVER_* of the event being delivered, or -1 */
+	uint32_t db_pending; /* DR6 bits of a debug trap due after this instruction */
+	bool db_hold;	     /* ... but after the next one: MOV SS just ran */
+	uint8_t step_shadow; /* int_shadow, RF and TF before the stepped instruction */
 	uint64_t step_flags;
-	bool split_held;		/* split_lock() */
+	bool split_held; /* split_lock() */
 
 	/* the MMU's own (x86/mmu.c, x86/mode.c) */
-	uint8_t view;			/* enum tlb_view of the current privilege */
-	bool align_check;		/* CR0.AM, AC and CPL 3: every access takes the slow path */
-	bool watch_data, watch_exec;	/* DR7 enables data / instruction breakpoints */
-	bool pdptr_stale;		/* a new state: load them before running */
-	uint64_t pdptr[4];		/* PAE: as loaded by MOV CR3 */
-	uint64_t paging_key;		/* control bits the TLB's content depends on */
+	uint8_t view;		     /* enum tlb_view of the current privilege */
+	bool align_check;	     /* CR0.AM, AC and CPL 3: every access takes the slow path */
+	bool watch_data, watch_exec; /* DR7 enables data / instruction breakpoints */
+	bool pdptr_stale;	     /* a new state: load them before running */
+	uint64_t pdptr[4];	     /* PAE: as loaded by MOV CR3 */
+	uint64_t paging_key;	     /* control bits the TLB's content depends on */
 	struct {
 		uint64_t base;
 		uint32_t limit;
 		uint16_t sel;
-	} hidden[SEG_COUNT];		/* bases that 64-bit code ignores, for the way back */
-	uint64_t tlb_used[TLB_VIEWS][2][TLB_SIZE / 64];	/* filled slots; [1]: global pages */
-	uint64_t large_base[2], large_mask[2];	/* lower, upper half: what large pages may cover */
-	struct tlb_entry tlb_scratch;	/* translation that must not be cached */
+	} hidden[SEG_COUNT]; /* bases that 64-bit code ignores, for the way back */
+	uint64_t tlb_used[TLB_VIEWS][2][TLB_SIZE / 64]; /* filled slots; [1]: global pages */
+	uint64_t large_base[2], large_mask[2]; /* lower, upper half: what large pages may cover */
+	struct tlb_entry tlb_scratch;	       /* translation that must not be cached */
 	struct tlb_info tlb_info[TLB_VIEWS][TLB_SIZE];
 
 	struct tlb_entry tlb_all[TLB_VIEWS][TLB_SIZE] __attribute__((aligned(64)));
 };
 
-enum { DELIVER_EXC = 0, DELIVER_INT = 1 << 8, DELIVER_NMI = 2 << 8 };	/* vcpu.delivering */
+enum { DELIVER_EXC = 0, DELIVER_INT = 1 << 8, DELIVER_NMI = 2 << 8 }; /* vcpu.delivering */
 
 /* Values longjmp() brings to run(). */
 enum {
-	UNWIND_FAULT = 1, UNWIND_EXIT = 2, UNWIND_RESTART = 3,
-	UNWIND_DONE = 4,	/* exit_after(): the instruction is complete */
+	UNWIND_FAULT = 1,
+	UNWIND_EXIT = 2,
+	UNWIND_RESTART = 3,
+	UNWIND_DONE = 4, /* exit_after(): the instruction is complete */
 };
 
 /* --- faults (x86/fault.c) ------------------------------------------------ */
 
 /* Abandon the instruction and deliver a fault at insn_rip.  Never return. */
-void raise_exc(struct vcpu *c, enum cpu_exception vec) NORETURN;		/* no error code */
+void raise_exc(struct vcpu *c, enum cpu_exception vec) NORETURN; /* no error code */
 void raise_err(struct vcpu *c, enum cpu_exception vec, uint32_t error) NORETURN;
-void raise_pf(struct vcpu *c, gva_t lin, uint32_t error) NORETURN;	/* sets CR2 */
-static inline NORETURN void raise_ud(struct vcpu *c) { raise_exc(c, EXC_UD); }
-static inline NORETURN void raise_gp(struct vcpu *c, uint32_t error) { raise_err(c, EXC_GP, error); }
+void raise_pf(struct vcpu *c, gva_t lin, uint32_t error) NORETURN; /* sets CR2 */
+static inline NORETURN void raise_ud(struct vcpu *c)
+{
+	raise_exc(c, EXC_UD);
+}
+static inline NORETURN void raise_gp(struct vcpu *c, uint32_t error)
+{
+	raise_err(c, EXC_GP, error);
+}
 
 /*
  * Leave the engine for an access it cannot answer itself, or take the answer.
@@ -160,7 +170,10 @@ static inline NORETURN void raise_gp(struct vcpu *c, uint32_t error) { raise_err
 void ext_access(struct vcpu *c, enum exit_reason reason, uint64_t addr, unsigned size, bool write,
 		uint64_t *data, bool *fail);
 /* A string instruction committed an element: earlier answers are used up. */
-static inline void ext_commit(struct vcpu *c) { c->memo_n = c->memo_pos = 0; }
+static inline void ext_commit(struct vcpu *c)
+{
+	c->memo_n = c->memo_pos = 0;
+}
 /* Give up what is under way and longjmp() to run() with UNWIND_*. */
 void vcpu_unwind(struct vcpu *c, int how) NORETURN;
 /* Leave with @reason after this instruction is complete (HLT, SHUTDOWN ...). */
@@ -170,13 +183,14 @@ void exit_after(struct vcpu *c, enum exit_reason reason) NORETURN;
 
 enum { ACCESS_READ = 0, ACCESS_WRITE = 1, ACCESS_EXEC = 2 };
 
-/* Fill the TLB for @lin or raise.  Returns the entry; NULL when the page is not RAM (@gpa says where). */
+/* Fill the TLB for @lin or raise.  Returns the entry; NULL when the page is not RAM (@gpa says
+ * where). */
 struct tlb_entry *mmu_fill(struct vcpu *c, gva_t lin, unsigned access, gpa_t *gpa);
 /* Translate for implicit supervisor accesses (descriptor tables, TSS): whatever CPL is. */
 uint64_t sys_load(struct vcpu *c, gva_t lin, unsigned size);
 void sys_store(struct vcpu *c, gva_t lin, unsigned size, uint64_t val);
 
-void tlb_flush_all(struct vcpu *c);		/* globals too */
+void tlb_flush_all(struct vcpu *c); /* globals too */
 void tlb_flush_nonglobal(struct vcpu *c);
 void tlb_flush_page(struct vcpu *c, gva_t lin);
 /* CPL, AC, CR0, CR4, EFER or a segment changed: recompute tlb, cpl, mode, flat, addr_mask. */
@@ -200,10 +214,10 @@ void deliver_event(struct vcpu *c, uint8_t vec, bool soft_int, bool has_error, u
 
 /* --- binding: each file of semantics names its handler, NULL: not mine ------ */
 
-insn_fn *bind_int(const struct insn *i);	/* sem_int*.c: arithmetic, moves, bits, near branches */
-insn_fn *bind_string(const struct insn *i);	/* sem_string.c */
-insn_fn *bind_sys(const struct insn *i);	/* sem_sys*.c: ports, flags, segments, far, system */
-insn_fn *bind_fpu(const struct insn *i);	/* fpu/: VEC, X87, MASKMOV, GATHER, FPU state */
+insn_fn *bind_int(const struct insn *i);    /* sem_int*.c: arithmetic, moves, bits, near branches */
+insn_fn *bind_string(const struct insn *i); /* sem_string.c */
+insn_fn *bind_sys(const struct insn *i);    /* sem_sys*.c: ports, flags, segments, far, system */
+insn_fn *bind_fpu(const struct insn *i);    /* fpu/: VEC, X87, MASKMOV, GATHER, FPU state */
 
-int fpu_stubs_new(struct fpu_stubs **out, struct errbuf *err);	/* one per VM, shared by vCPUs */
+int fpu_stubs_new(struct fpu_stubs **out, struct errbuf *err); /* one per VM, shared by vCPUs */
 void fpu_stubs_free(struct fpu_stubs *s);

@@ -10,9 +10,9 @@
 
 struct acpi_config {
 	unsigned ncpus;
-	uint64_t base;		/* gpa where the blob will live, 4 KiB aligned, below 1 MiB */
-	uint16_t pm_port;	/* 0x600 */
-	unsigned sci_gsi;	/* 9 */
+	uint64_t base;	  /* gpa where the blob will live, 4 KiB aligned, below 1 MiB */
+	uint16_t pm_port; /* 0x600 */
+	unsigned sci_gsi; /* 9 */
 	uint64_t ecam_base, ecam_size;
 	uint64_t mmio32_base, mmio32_size, mmio64_base, mmio64_size;
 	uint16_t serial_port;

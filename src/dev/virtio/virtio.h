@@ -25,35 +25,35 @@ enum { VIRTIO_MAX_QUEUES = 24, VIRTQ_MAX_SIZE = 1024, VIRTQ_MAX_SEGS = 256 };
 
 struct virtio_dev;
 
-struct virtq {			/* owner: the I/O loop's thread while enabled */
+struct virtq { /* owner: the I/O loop's thread while enabled */
 	struct virtio_dev *vd;
 	unsigned index;
-	uint16_t size;		/* chosen by the driver, <= max_size, power of two */
+	uint16_t size; /* chosen by the driver, <= max_size, power of two */
 	uint16_t max_size;
 	bool enabled;
-	uint16_t msix_vector;	/* 0xffff: none */
-	uint64_t desc, avail, used;	/* gpa */
+	uint16_t msix_vector;	    /* 0xffff: none */
+	uint64_t desc, avail, used; /* gpa */
 	uint16_t last_avail, used_idx;
 	uint16_t signalled_used;
 	bool signalled_valid;
-	uint8_t *desc_hva, *avail_hva, *used_hva;	/* the ring; set when serving starts */
-	bool quiet;		/* the driver was told not to kick (without EVENT_IDX) */
-	struct loop_watch watch;	/* kvm ioeventfd; fd -1: none */
-	uint64_t ioevent_gpa;	/* dev.lock: where it is registered, 0: nowhere */
+	uint8_t *desc_hva, *avail_hva, *used_hva; /* the ring; set when serving starts */
+	bool quiet;		 /* the driver was told not to kick (without EVENT_IDX) */
+	struct loop_watch watch; /* kvm ioeventfd; fd -1: none */
+	uint64_t ioevent_gpa;	 /* dev.lock: where it is registered, 0: nowhere */
 };
 
-struct virtq_elem {		/* one descriptor chain, copied and validated */
+struct virtq_elem { /* one descriptor chain, copied and validated */
 	uint16_t head;
-	unsigned nout, nin;	/* out: device reads; in: device writes */
-	uint32_t out_len, in_len;	/* total bytes */
-	struct iovec out[VIRTQ_MAX_SEGS], in[VIRTQ_MAX_SEGS];	/* host addresses of guest RAM */
-	gpa_t in_gpa[VIRTQ_MAX_SEGS];	/* for the dirty log: virtq_push() marks them */
+	unsigned nout, nin;	  /* out: device reads; in: device writes */
+	uint32_t out_len, in_len; /* total bytes */
+	struct iovec out[VIRTQ_MAX_SEGS], in[VIRTQ_MAX_SEGS]; /* host addresses of guest RAM */
+	gpa_t in_gpa[VIRTQ_MAX_SEGS]; /* for the dirty log: virtq_push() marks them */
 };
 
 struct virtio_ops {
 	const char *name;
-	uint16_t device_id;	/* virtio's: 1 net, 2 block, 3 console, 4 entropy */
-	uint32_t pci_class;	/* class code << 8 */
+	uint16_t device_id; /* virtio's: 1 net, 2 block, 3 console, 4 entropy */
+	uint32_t pci_class; /* class code << 8 */
 	/* Device-specific configuration space.  Bounds are checked by the transport. */
 	void (*config_read)(struct virtio_dev *vd, unsigned off, void *buf, unsigned len);
 	void (*config_write)(struct virtio_dev *vd, unsigned off, const void *buf, unsigned len);
@@ -72,20 +72,20 @@ struct virtio_ops {
 struct virtio_dev {
 	struct pci_dev pci;
 	const struct virtio_ops *ops;
-	struct loop *loop;	/* serves the queues */
+	struct loop *loop; /* serves the queues */
 	uint64_t features_offered, features;
 	uint32_t feature_sel, driver_feature_sel;
 	uint8_t status, config_generation;
 	uint16_t config_vector, queue_sel;
 	unsigned nqueues, config_len;
-	bool started;		/* queues are being served: vCPUs' view, dev.lock */
-	bool running;		/* the same: I/O loop's view; atomic */
-	bool broken;		/* DEVICE_NEEDS_RESET until reset; atomic */
-	unsigned nbroken;	/* how often; atomic */
-	uint8_t isr;		/* pci.irq_lock */
-	uint8_t pci_cfg_cap;	/* offset of the configuration access capability */
-	uint32_t kicks;		/* bit: queue to be served; atomic */
-	struct loop_watch kick_watch;	/* eventfd: kicks became non-zero */
+	bool started;		      /* queues are being served: vCPUs' view, dev.lock */
+	bool running;		      /* the same: I/O loop's view; atomic */
+	bool broken;		      /* DEVICE_NEEDS_RESET until reset; atomic */
+	unsigned nbroken;	      /* how often; atomic */
+	uint8_t isr;		      /* pci.irq_lock */
+	uint8_t pci_cfg_cap;	      /* offset of the configuration access capability */
+	uint32_t kicks;		      /* bit: queue to be served; atomic */
+	struct loop_watch kick_watch; /* eventfd: kicks became non-zero */
 	struct virtq vq[VIRTIO_MAX_QUEUES];
 };
 
@@ -101,12 +101,12 @@ struct virtio_setup {
 MUST_CHECK int virtio_setup(struct virtio_dev *vd, const struct virtio_ops *ops,
 			    const struct virtio_setup *s, struct errbuf *err);
 void virtio_teardown(struct virtio_dev *vd);
-void virtio_reset(struct device *dev);		/* dev_ops.reset */
+void virtio_reset(struct device *dev); /* dev_ops.reset */
 uint64_t virtio_read(struct device *dev, unsigned bar, uint64_t off, unsigned size);
 void virtio_write(struct device *dev, unsigned bar, uint64_t off, uint64_t val, unsigned size);
-void virtio_pause(struct device *dev);		/* dev_ops.pause / resume */
+void virtio_pause(struct device *dev); /* dev_ops.pause / resume */
 void virtio_resume(struct device *dev);
-extern const struct state_field virtio_dev_fields[];	/* for the type's state table */
+extern const struct state_field virtio_dev_fields[]; /* for the type's state table */
 MUST_CHECK int virtio_post_load(struct virtio_dev *vd, struct errbuf *err);
 
 /* Have queue @n served on the I/O loop (soon, after its other events).  Any thread. */
@@ -145,16 +145,16 @@ struct pci_host;
 struct virtio_blk_config {
 	struct pci_host *host;
 	struct loop *loop;
-	struct block *block;	/* borrowed; outlives the device */
-	const char *serial;	/* up to 20 characters */
-	unsigned nqueues;	/* 1..vCPUs, at most 16 */
+	struct block *block; /* borrowed; outlives the device */
+	const char *serial;  /* up to 20 characters */
+	unsigned nqueues;    /* 1..vCPUs, at most 16 */
 };
 struct virtio_net_config {
 	struct pci_host *host;
 	struct loop *loop;
-	struct net *net;	/* borrowed */
+	struct net *net; /* borrowed */
 	uint8_t mac[6];
-	unsigned nqueues;	/* queue pairs */
+	unsigned nqueues; /* queue pairs */
 };
 struct virtio_rng_config {
 	struct pci_host *host;
@@ -163,6 +163,6 @@ struct virtio_rng_config {
 struct virtio_console_config {
 	struct pci_host *host;
 	struct loop *loop;
-	struct chardev *chr;	/* borrowed; NULL: output is dropped */
+	struct chardev *chr; /* borrowed; NULL: output is dropped */
 };
 extern const struct dev_ops virtio_blk_ops, virtio_net_ops, virtio_rng_ops, virtio_console_ops;
