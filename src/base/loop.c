@@ -438,17 +438,16 @@ int iothread_new(const char *name, int (*init)(void *arg), void *arg, struct iot
 		t->name[i] = name[i];
 	t->init = init;
 	t->arg = arg;
+	pthread_barrier_init(&t->ready, NULL, 2);
 	ret = loop_new(&t->loop);
 	if (ret)
 		return ret;
-	pthread_barrier_init(&t->ready, NULL, 2);
 	ret = pthread_create(&t->thread, NULL, iothread_main, t);
 	if (!ret) {
 		t->started = true;
 		pthread_barrier_wait(&t->ready);
 		ret = -t->init_ret;
 	}
-	pthread_barrier_destroy(&t->ready);
 	if (ret)
 		return -ret;
 	*out = MOVE(t);
@@ -463,6 +462,8 @@ void iothread_free(struct iothread *t)
 		loop_stop(t->loop);
 		pthread_join(t->thread, NULL);
 	}
+	/* only now has the thread certainly left it */
+	pthread_barrier_destroy(&t->ready);
 	loop_free(t->loop);
 	free(t);
 }
