@@ -18,8 +18,8 @@
 enum {
 	DIFF_CODE = 0x10000000, /* two pages, executable, not writable; then none */
 	DIFF_CODE_SIZE = 0x2000,
-	DIFF_TAIL = 0x10004000,	  /* completed 64-bit code ends up here */
-	DIFF_TAIL32 = 0x10004800, /* and 32-bit code here */
+	DIFF_TAIL = 0x10020000,	  /* completed code ends up here; out of 16-bit code's reach */
+	DIFF_TAIL32 = 0x10020800, /* 32-bit code here */
 	DIFF_DATA = 0x10010000,	  /* two pages for memory operands; none around them */
 	DIFF_STACK = 0x10018000,  /* two pages */
 	DIFF_RO = 0x1001c000,	  /* one page, read-only */
@@ -29,13 +29,11 @@ enum {
 
 enum { DIFF_CS32 = 0x23, DIFF_DS = 0x2b, DIFF_CS64 = 0x33, DIFF_CPUNODE = 0x7b }; /* as Linux */
 
-/* 16-bit code runs in segments of the LDT, whose stack pointer has 16 bits, too. */
-enum {
-	DIFF_CS16 = 0x07,
-	DIFF_DS16 = 0x0f,
-	DIFF_BASE16 =
-		0x1000c000, /* of data and stack: offsets 0x4000 and 0xc000; code: DIFF_CODE */
-};
+/*
+ * 16-bit code runs in segments of the LDT, whose stack pointer has 16 bits, too.  Code is
+ * based at DIFF_CODE, data and stack lower: they are at offsets 0x4000 and 0xc000.
+ */
+enum { DIFF_CS16 = 0x07, DIFF_DS16 = 0x0f, DIFF_BASE16 = 0x1000c000 };
 enum { WIN_DATA, WIN_STACK, WIN_COUNT };
 enum { PATCH_MAX = 64, VEC_NONE = -1 };
 
