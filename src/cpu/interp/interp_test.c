@@ -415,14 +415,6 @@ static void a_kick_from_another_thread_stops_an_endless_loop(void **state)
 	assert_int_equal(guest_state(g)->rip, G_CODE);
 }
 
-GUEST_CODE(rep_forever, "code64",
-	   "movl $0x20000, %edi\n"
-	   "movl $0xffffff, %ecx\n"
-	   "cld\n"
-	   "1: rep stosb\n"
-	   "movl $0x20000, %edi\n"
-	   "jmp 1b\n");
-
 static void a_string_instruction_stops_for_a_kick_and_goes_on(void **state)
 {
 	struct guest *g = *state;
@@ -444,7 +436,6 @@ static void a_string_instruction_stops_for_a_kick_and_goes_on(void **state)
 	RAN_TO_HLT(g);
 	assert_int_equal(g->v->c.insns, 2);
 	assert_int_equal(g->ram[0x20fff], 0x5a);
-	(void)rep_forever;
 }
 
 /* --- states ------------------------------------------------------------------------- */
