@@ -95,7 +95,7 @@ static int set_up_vm(struct engine_vm *vm, struct errbuf *err)
 	uint64_t identity = 0xfeffc000; /* scratch pages for real mode on old VT-x */
 	int n;
 
-	do	/* a signal to this thread interrupts the kernel's set-up */
+	do /* a signal to this thread interrupts the kernel's set-up */
 		vm->vm_fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
 	while (vm->vm_fd < 0 && errno == EINTR);
 	if (vm->vm_fd < 0)
