@@ -108,8 +108,9 @@ static void step_one(struct vcpu *c)
 		gva_t lin = (rip + c->s.seg[SEG_CS].base) & c->addr_mask;
 		uint32_t hit = debug_exec_hit(c, lin);
 
-		if (hit) {
-			queue_debug(c, hit);
+		if (hit) { /* with what MOV SS held back: a second #DB would hit the first */
+			queue_debug(c, hit | c->db_pending);
+			c->db_pending = 0;
 			return;
 		}
 	}

@@ -273,8 +273,13 @@ void op_into(struct vcpu *c, const struct insn *i)
 		deliver_event(c, EXC_OF, true, false, 0, c->s.rip);
 }
 
-/* Also INT1: privileged like a hardware event, whatever the gate's DPL is. */
+/*
+ * Also INT1: privileged like a hardware event, whatever the gate's DPL is.  Traps that
+ * MOV SS held back come along: a second #DB would overwrite the frame on the IST stack.
+ */
 void op_icebp(struct vcpu *c, const struct insn *i)
 {
 	deliver_event(c, EXC_DB, false, false, 0, c->s.rip);
+	c->s.dr6 |= c->db_pending;
+	c->db_pending = 0;
 }

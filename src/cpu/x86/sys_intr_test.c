@@ -141,6 +141,21 @@ static void long_mode_switches_stacks_by_ist_and_privilege(void **state)
 	RAISES(t, EXC_SS, 1, deliver_event(c, 0x80, false, false, 0, 0x5555));
 }
 
+static void icebp_takes_held_back_debug_traps_along(void **state)
+{
+	struct t *t = *state;
+	struct vcpu *c = t->c;
+	const struct insn icebp = {.op = OP_ICEBP};
+
+	long64(t);
+	guest_gate(t->g, EXC_DB, 0x1234, 0);
+	c->db_pending = 2;
+	PASSES(t, op_icebp(c, &icebp));
+	assert_int_equal(c->s.rip, 0x1234);
+	assert_int_equal(c->s.dr6, 0xffff0ff2);
+	assert_int_equal(c->db_pending, 0);
+}
+
 static void long_mode_handlers_must_be_64_bit_code(void **state)
 {
 	struct t *t = *state;
@@ -361,6 +376,7 @@ int main(void)
 		TEST(the_inner_stack_is_checked_with_ts_and_ss),
 		TEST(long_mode_aligns_the_stack_and_pushes_five),
 		TEST(long_mode_switches_stacks_by_ist_and_privilege),
+		TEST(icebp_takes_held_back_debug_traps_along),
 		TEST(long_mode_handlers_must_be_64_bit_code),
 		TEST(real_mode_vectors_push_six_bytes),
 		TEST(vm86_events_leave_with_nine_words_and_iret_comes_back),
