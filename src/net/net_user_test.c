@@ -401,6 +401,7 @@ static void a_back_end_may_be_built_while_its_loop_runs(void **state)
 	char spec[64];
 	const char *specs[] = {spec};
 	struct errbuf err = {0};
+	unsigned i;
 
 	snprintf(spec, sizeof(spec), "%u:80", port);
 	assert_int_equal(iothread_new("net", NULL, NULL, &t), 0);
@@ -410,8 +411,10 @@ static void a_back_end_may_be_built_while_its_loop_runs(void **state)
 	loop_call(iothread_loop(t), set_client, g);
 	loop_call(iothread_loop(t), ask_for_the_gateway, g);
 	loop_call(iothread_loop(t), free_net, g);
-	assert_true(g->n > 0);
-	assert_true(is_arp_reply(g->frame[g->n - 1], g->len[g->n - 1]));
+	/* the forwarded connection's frames may come before the answer or behind it */
+	for (i = 0; i < g->n && !is_arp_reply(g->frame[i], g->len[i]);)
+		i++;
+	assert_true(i < g->n);
 	iothread_free(t);
 }
 
