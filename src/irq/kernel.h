@@ -32,7 +32,8 @@ MUST_CHECK int irqchip_kernel_fetch(struct irqchip *chip, struct errbuf *err);
 MUST_CHECK int irqchip_kernel_store(struct irqchip *chip, struct errbuf *err);
 /*
  * The same for vCPU @cpu's local APIC with IA32_APIC_BASE and IA32_TSC_DEADLINE.
- * @now_ns: VM time.  Store after the vCPU's TSC was set.
+ * @now_ns: VM time.  Fetch before the vCPU's registers are read: an interrupt that was
+ * due may be handed to it.  Store after the vCPU's TSC was set.
  */
 MUST_CHECK int irqchip_kernel_fetch_lapic(struct irqchip *chip, unsigned cpu, int vcpu_fd,
 					  uint64_t now_ns, struct errbuf *err);

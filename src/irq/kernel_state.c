@@ -189,8 +189,9 @@ static void deadline_to_ns(struct lapic *l, int vcpu_fd, uint64_t tsc, uint64_t 
 /*
  * A timer that expired has its interrupt in IRR only after the vCPU's next KVM_RUN, and
  * no register tells.  So run it with a signal pending: the kernel then moves what
- * expired and returns before it enters the guest.  SIGURG, because without a handler it
- * does nothing; blocked, because only KVM_RUN shall see it.
+ * expired and returns before the guest executes anything.  That may also hand an
+ * interrupt to the vCPU, whose registers are therefore read later.  SIGURG, because
+ * without a handler it does nothing; blocked, because only KVM_RUN shall see it.
  */
 static void settle_timer(int vcpu_fd)
 {
@@ -215,13 +216,16 @@ static void settle_timer(int vcpu_fd)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
-static bool counting_timer(const struct kvm_lapic_state *page)
+/* Was a timer with an initial count started whose interrupt is not in IRR? */
+static bool timer_may_be_due(const struct kvm_lapic_state *page)
 {
-	uint32_t lvt, initial;
+	uint32_t lvt, initial, irr;
 
 	memcpy(&lvt, page->regs + APIC_LVT, 4);
 	memcpy(&initial, page->regs + APIC_TICR, 4);
-	return initial && !(lvt & LVT_MASKED) && (lvt & LVT_TIMER_MODE) != LVT_TIMER_DEADLINE;
+	memcpy(&irr, page->regs + APIC_IRR + (lvt & 0xff) / 32 * 16, 4);
+	return initial && !(lvt & LVT_MASKED) && (lvt & LVT_TIMER_MODE) != LVT_TIMER_DEADLINE &&
+	       !(irr >> (lvt & 31) & 1);
 }
 
 static bool count_is_zero(const struct kvm_lapic_state *page)
@@ -237,7 +241,7 @@ static int get_page(int vcpu_fd, struct kvm_lapic_state *page, struct errbuf *er
 {
 	int ret = ioctl(vcpu_fd, KVM_GET_LAPIC, page);
 
-	for (unsigned i = 0; !ret && i < 2 && counting_timer(page); i++) {
+	for (unsigned i = 0; !ret && i < 2 && timer_may_be_due(page); i++) {
 		settle_timer(vcpu_fd);
 		ret = ioctl(vcpu_fd, KVM_GET_LAPIC, page);
 		if (!count_is_zero(page))

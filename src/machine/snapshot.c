@@ -124,10 +124,11 @@ static int save_all(struct machine *m, struct record_buf *out, struct errbuf *er
 
 	for (unsigned i = 0; i < m->cfg.ncpus; i++)
 		vcpu_settle(&m->vcpu[i]);
-	for (unsigned i = 0; !ret && i < m->cfg.ncpus; i++)
-		ret = save_cpu(m, i, out);
+	/* before the vCPUs: fetching a kernel's APIC may hand its vCPU an interrupt */
 	if (!ret)
 		ret = controllers_save(m, out, err);
+	for (unsigned i = 0; !ret && i < m->cfg.ncpus; i++)
+		ret = save_cpu(m, i, out);
 	list_for_each (l, &m->devices) {
 		struct device *dev = list_entry(l, struct device, link);
 
