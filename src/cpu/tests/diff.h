@@ -18,8 +18,8 @@
 enum {
 	DIFF_CODE = 0x10000000, /* two pages, executable, not writable; then none */
 	DIFF_CODE_SIZE = 0x2000,
-	DIFF_TAIL = 0x10020000,	  /* completed code ends up here; out of 16-bit code's reach */
-	DIFF_TAIL32 = 0x10020800, /* 32-bit code here */
+	DIFF_TAIL = 0x1015d000,	  /* completed code ends up here; nothing else should */
+	DIFF_TAIL32 = 0x1015d800, /* 32-bit code here */
 	DIFF_DATA = 0x10010000,	  /* two pages for memory operands; none around them */
 	DIFF_STACK = 0x10018000,  /* two pages */
 	DIFF_RO = 0x1001c000,	  /* one page, read-only */
@@ -120,6 +120,8 @@ void diff_list_skipped(FILE *f);
  * fault only the vector is compared.
  */
 bool diff_many_accesses(const struct insn *i);
+/* Is it BT and its like with the bit offset in a register, which moves the address? */
+bool diff_bit_string(const struct insn *i);
 /* Is the drawn instruction one that is not compared (INT 80h)? */
 bool diff_excluded(const struct diff_case *c);
 /* Did the host use something that no model offers? */

@@ -191,12 +191,6 @@ static void fill_special(struct diff_rng *r, const struct diff_case *c, const st
 	}
 }
 
-static bool is_bit_string(const struct insn *i)
-{
-	return i->form == FORM_RM_R &&
-	       (i->op == OP_BT || i->op == OP_BTS || i->op == OP_BTR || i->op == OP_BTC);
-}
-
 static void memory_operand(struct diff_rng *r, struct diff_case *c, const struct insn *i,
 			   unsigned disp_at)
 {
@@ -205,7 +199,7 @@ static void memory_operand(struct diff_rng *r, struct diff_case *c, const struct
 
 	if (i->adsize == 2 && c->mode != MODE_16)
 		return; /* the low 64 KiB are not mapped: CR2 tells the address */
-	if (is_bit_string(i) && (i->reg == i->base || i->reg == i->index))
+	if (diff_bit_string(i) && (i->reg == i->base || i->reg == i->index))
 		return; /* an address as bit offset: sums that leave the canonical range */
 	if (i->op == OP_GATHER)
 		target = DIFF_DATA + 0x800 + rng_below(r, 0x1000);

@@ -371,13 +371,19 @@ static bool is_late_lock(const struct diff_case *c, const struct diff_result *na
 	return memchr(c->code, 0xf0, 4) && native->vector != VEC_NONE;
 }
 
+bool diff_bit_string(const struct insn *i)
+{
+	return i->form == FORM_RM_R &&
+	       (i->op == OP_BT || i->op == OP_BTS || i->op == OP_BTR || i->op == OP_BTC);
+}
+
 /* Zen wants offsets to be canonical even where adding FS or GS makes good addresses of them. */
 static bool is_bad_offset(const struct diff_case *c, const struct insn *i)
 {
 	uint64_t base = i->seg == SEG_FS ? c->fsbase : i->seg == SEG_GS ? c->gsbase : 0;
 	int64_t ea = (int64_t)(diff_operand(c, i) - base);
 
-	return base && (i->op == OP_GATHER || ea != ea << 16 >> 16);
+	return base && (i->op == OP_GATHER || diff_bit_string(i) || ea != ea << 16 >> 16);
 }
 
 bool diff_host_only(const struct diff_case *c, const struct diff_result *native)
