@@ -71,7 +71,7 @@ void cpu_state_reset(struct cpu_state *s, bool is_bsp, bool init)
 	if (!init)
 		reset_kept(s);
 	memset(s->gpr, 0, sizeof(s->gpr));
-	s->gpr[REG_RDX] = RESET_CPU_SIGNATURE;
+	s->gpr[GPR_RDX] = RESET_CPU_SIGNATURE;
 	s->rip = 0xfff0;
 	s->rflags = FL_RES1;
 	reset_segments(s);

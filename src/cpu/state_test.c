@@ -50,7 +50,7 @@ static void init_keeps_fpu_msrs_time_and_cache_bits(void **state)
 	s.cr0 = CR0_PE | CR0_ET | CR0_NE;
 	s.cr4 = CR4_PAE;
 	s.efer = EFER_LME;
-	s.gpr[REG_RAX] = 1;
+	s.gpr[GPR_RAX] = 1;
 	s.lstar = 0x1234;
 	s.pat = 0x0606060606060606;
 	s.mtrr_def_type = 0xc06;
@@ -62,7 +62,7 @@ static void init_keeps_fpu_msrs_time_and_cache_bits(void **state)
 	s.nmi_blocked = 1;
 	cpu_state_reset(&s, false, true);
 	assert_int_equal(s.cr0, CR0_ET);
-	assert_int_equal(s.cr4 | s.efer | s.gpr[REG_RAX], 0);
+	assert_int_equal(s.cr4 | s.efer | s.gpr[GPR_RAX], 0);
 	assert_int_equal(s.lstar, 0x1234);
 	assert_int_equal(s.pat, 0x0606060606060606);
 	assert_int_equal(s.mtrr_def_type, 0xc06);
@@ -131,7 +131,7 @@ static void differences_are_named_one_a_line(void **state)
 	b = a;
 	assert_int_equal(cpu_state_diff(&a, &b, buf, sizeof(buf)), 0);
 	assert_string_equal(buf, "");
-	b.gpr[REG_R9] = 0x10;
+	b.gpr[GPR_R9] = 0x10;
 	b.seg[SEG_FS].limit = 1;
 	b.dr[2] = 3;
 	b.mtrr_fix[10] = 6;

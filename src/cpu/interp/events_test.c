@@ -110,7 +110,7 @@ static void an_interrupt_wakes_a_halted_cpu_behind_its_hlt(void **state)
 	assert_int_equal(guest_state(g)->activity, CPU_ACTIVE);
 	RAN_TO_HLT(g);
 	assert_int_equal(noted(g, 0), G_CODE + 2);
-	assert_int_equal(guest_state(g)->gpr[REG_RBX], 1);
+	assert_int_equal(guest_state(g)->gpr[GPR_RBX], 1);
 }
 
 GUEST_CODE(nmi_program, "code64",
@@ -223,7 +223,7 @@ static void tf_traps_behind_every_element_of_a_string(void **state)
 	assert_int_equal(noted(g, 0), G_CODE + 0x13);
 	assert_int_equal(noted(g, 2), G_CODE + 0x13);
 	assert_int_equal(noted(g, 4), G_CODE + 0x15);
-	assert_int_equal(s->gpr[REG_RCX], 0);
+	assert_int_equal(s->gpr[GPR_RCX], 0);
 }
 
 /* --- breakpoints ---------------------------------------------------------------------------- */
@@ -287,11 +287,11 @@ static void a_bad_gate_makes_a_double_fault(void **state)
 	guest_load(g, G_CODE, divide);
 	poke64(g, G_IDT + EXC_DE * 16, 0);
 	memcpy(g->ram + H(EXC_DF), (const uint8_t[]){0x5f, 0xf4}, 2); /* pop %rdi; hlt */
-	guest_state(g)->gpr[REG_RDI] = 99;
+	guest_state(g)->gpr[GPR_RDI] = 99;
 	RAN_TO_HLT(g);
 	assert_int_equal(guest_state(g)->rip, H(EXC_DF) + 2);
-	assert_int_equal(guest_state(g)->gpr[REG_RDI], 0);
-	assert_int_equal(peek64(g, guest_state(g)->gpr[REG_RSP]), G_CODE + 3);
+	assert_int_equal(guest_state(g)->gpr[GPR_RDI], 0);
+	assert_int_equal(peek64(g, guest_state(g)->gpr[GPR_RSP]), G_CODE + 3);
 }
 
 static void no_double_fault_handler_shuts_the_cpu_down(void **state)
@@ -321,7 +321,7 @@ static void a_page_fault_on_the_handlers_stack_replaces_a_contributory_exception
 	handlers(g);
 	guest_load(g, G_CODE, push_fault);
 	poke64(g, G_PT + 0x150 * 8, 0);
-	guest_state(g)->gpr[REG_RCX] = 0;
+	guest_state(g)->gpr[GPR_RCX] = 0;
 	/* #PF cannot push either: #DF, then shutdown */
 	assert_int_equal(guest_run(g), EXIT_SHUTDOWN);
 	assert_int_equal(guest_state(g)->cr2, 0x150ff8);

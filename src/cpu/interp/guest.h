@@ -130,7 +130,7 @@ static inline void guest_real(struct guest *g)
 	s.seg[SEG_CS].sel = 0;
 	s.seg[SEG_CS].base = 0;
 	s.rip = G_REAL;
-	s.gpr[REG_RSP] = 0x7000;
+	s.gpr[GPR_RSP] = 0x7000;
 	guest_set(g, &s);
 }
 
@@ -186,7 +186,7 @@ static inline void guest_long(struct guest *g)
 	s.idt.base = G_IDT;
 	s.idt.limit = 0xfff;
 	s.rip = G_CODE;
-	s.gpr[REG_RSP] = G_STACK;
+	s.gpr[GPR_RSP] = G_STACK;
 	s.rflags = FL_RES1;
 	guest_set(g, &s);
 }

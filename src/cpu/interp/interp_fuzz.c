@@ -60,7 +60,7 @@ static void load(struct guest *g, const uint8_t *data, size_t size)
 		s.rflags |= FL_TF | FL_IF;
 	if (flags & 0x10)
 		s.dr7 = 0x400 | data[33] | (uint64_t)data[34] << 16 | (uint64_t)data[35] << 24;
-	s.dr[0] = s.gpr[REG_RSI];
+	s.dr[0] = s.gpr[GPR_RSI];
 	s.dr[1] = G_CODE + data[36];
 	guest_set(g, &s);
 	memcpy(g->ram + (s.rip & 0x1ffff), data + HEADER, MIN(size - HEADER, 0x800));

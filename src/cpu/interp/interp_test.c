@@ -40,7 +40,7 @@ static void real_mode_code_runs_and_is_counted_exactly(void **state)
 	guest_real(g);
 	guest_load(g, G_REAL, real_sum);
 	RAN_TO_HLT(g);
-	assert_int_equal(guest_state(g)->gpr[REG_RAX] & 0xffff, 55);
+	assert_int_equal(guest_state(g)->gpr[GPR_RAX] & 0xffff, 55);
 	assert_int_equal(peek64(g, 0x20010) & 0xffff, 55);
 	assert_int_equal(guest_state(g)->activity, CPU_HALTED);
 	assert_int_equal(g->v->c.insns, 2 + 20 + 1 + 4 + 1);
@@ -73,7 +73,7 @@ static void code_switches_itself_to_protected_mode(void **state)
 	RAN_TO_HLT(g);
 	assert_int_equal(peek64(g, 0x120000), 0x12345678);
 	assert_int_equal(g->v->c.mode, MODE_32);
-	assert_int_equal(guest_state(g)->gpr[REG_RSP], 0x2fffc);
+	assert_int_equal(guest_state(g)->gpr[GPR_RSP], 0x2fffc);
 }
 
 GUEST_CODE(long_loop, "code64",
@@ -94,7 +94,7 @@ static void long_mode_code_runs_and_is_counted_exactly(void **state)
 	guest_long(g);
 	guest_load(g, G_CODE, long_loop);
 	RAN_TO_HLT(g);
-	assert_int_equal(guest_state(g)->gpr[REG_RAX], 500500);
+	assert_int_equal(guest_state(g)->gpr[GPR_RAX], 500500);
 	engine_interp.stats(g->v, &st);
 	assert_int_equal(st.insns, 2 + 5000 + 1);
 	assert_true(st.decoded < 20);
@@ -130,12 +130,12 @@ static void a_user_page_fault_reaches_its_handler_with_everything_exact(void **s
 	guest_load(g, G_CODE, user_faults);
 	guest_load(g, G_CODE + 0x100, user_part);
 	guest_load(g, G_CODE + 0x200, pf_handler);
-	s->gpr[REG_RAX] = 0;
+	s->gpr[GPR_RAX] = 0;
 	RAN_TO_HLT(g);
-	assert_int_equal(s->gpr[REG_RBX], PF_P | PF_W | PF_U);
-	assert_int_equal(s->gpr[REG_RDX], 0x150000);
-	assert_int_equal(s->gpr[REG_RSI], G_CODE + 0x104);
-	assert_int_equal(s->gpr[REG_RAX], 2);
+	assert_int_equal(s->gpr[GPR_RBX], PF_P | PF_W | PF_U);
+	assert_int_equal(s->gpr[GPR_RDX], 0x150000);
+	assert_int_equal(s->gpr[GPR_RSI], G_CODE + 0x104);
+	assert_int_equal(s->gpr[GPR_RAX], 2);
 	assert_int_equal(g->v->c.cpl, 0);
 	assert_int_equal(g->v->c.insns, 6 + 2 + 4);
 	assert_int_equal(peek64(g, G_STACK + 0x1000 - 40), G_CODE + 0x104);
@@ -158,7 +158,7 @@ static void a_store_into_the_running_block_takes_effect_at_once(void **state)
 	guest_long(g);
 	guest_load(g, G_CODE, patch_next);
 	RAN_TO_HLT(g);
-	assert_int_equal(guest_state(g)->gpr[REG_RBX] & 0xff, 0x42);
+	assert_int_equal(guest_state(g)->gpr[GPR_RBX] & 0xff, 0x42);
 }
 
 GUEST_CODE(call_out, "code64",
@@ -174,12 +174,12 @@ static void code_changed_from_outside_is_decoded_anew(void **state)
 	guest_long(g);
 	guest_load(g, G_CODE, call_out);
 	RAN_TO_HLT(g);
-	assert_int_equal(guest_state(g)->gpr[REG_RBX], 1);
+	assert_int_equal(guest_state(g)->gpr[GPR_RBX], 1);
 	for (unsigned i = 2; i < 6; i++) {
 		g->ram[G_CODE + 3] = (uint8_t)i;
 		guest_state(g)->activity = CPU_ACTIVE;
 		RAN_TO_HLT(g);
-		assert_int_equal(guest_state(g)->gpr[REG_RBX], i);
+		assert_int_equal(guest_state(g)->gpr[GPR_RBX], i);
 	}
 	assert_int_equal(g->nlog, 5);
 }
@@ -201,7 +201,7 @@ static void instructions_straddle_pages_that_are_apart(void **state)
 	s.rip = 0x100ffc;
 	guest_set(g, &s);
 	RAN_TO_HLT(g);
-	assert_int_equal(guest_state(g)->gpr[REG_RAX], 0x1122334455667788);
+	assert_int_equal(guest_state(g)->gpr[GPR_RAX], 0x1122334455667788);
 }
 
 static void a_fetch_fault_names_the_page_and_only_when_its_bytes_are_needed(void **state)
@@ -219,9 +219,9 @@ static void a_fetch_fault_names_the_page_and_only_when_its_bytes_are_needed(void
 	s.rip = 0x100ffb;
 	guest_set(g, &s);
 	RAN_TO_HLT(g);
-	assert_int_equal(guest_state(g)->gpr[REG_RBX], PF_P | PF_ID);
-	assert_int_equal(guest_state(g)->gpr[REG_RDX], 0x101000);
-	assert_int_equal(guest_state(g)->gpr[REG_RSI], 0x100ffc);
+	assert_int_equal(guest_state(g)->gpr[GPR_RBX], PF_P | PF_ID);
+	assert_int_equal(guest_state(g)->gpr[GPR_RDX], 0x101000);
+	assert_int_equal(guest_state(g)->gpr[GPR_RSI], 0x100ffc);
 	assert_int_equal(g->v->c.insns, 1 + 4);
 }
 
@@ -249,8 +249,8 @@ static void expect_fault(struct guest *g, const uint8_t *code, size_t n, unsigne
 	memcpy(g->ram + G_CODE + 1, code, n);
 	guest_set(g, &s);
 	RAN_TO_HLT(g);
-	assert_int_equal(guest_state(g)->gpr[REG_RDI], vec);
-	assert_int_equal(guest_state(g)->gpr[REG_RSI], G_CODE + 1);
+	assert_int_equal(guest_state(g)->gpr[GPR_RDI], vec);
+	assert_int_equal(guest_state(g)->gpr[GPR_RSI], G_CODE + 1);
 }
 
 static void what_is_no_instruction_or_too_long_faults_where_it_starts(void **state)
@@ -275,9 +275,9 @@ static void instructions_the_model_lacks_are_undefined_or_what_they_used_to_be(v
 	guest_long(g);
 	/* lzcnt %eax, %ecx; hlt: bsr */
 	memcpy(g->ram + G_CODE, (const uint8_t[]){0xf3, 0x0f, 0xbd, 0xc8, 0xf4}, 5);
-	guest_state(g)->gpr[REG_RAX] = 0x100;
+	guest_state(g)->gpr[GPR_RAX] = 0x100;
 	RAN_TO_HLT(g);
-	assert_int_equal(guest_state(g)->gpr[REG_RCX], 8);
+	assert_int_equal(guest_state(g)->gpr[GPR_RCX], 8);
 }
 
 static void code_beyond_the_segment_limit_is_not_fetched(void **state)
@@ -312,9 +312,9 @@ static void a_full_arena_is_emptied_and_filled_again(void **state)
 	       (const uint8_t[]){0x3d, 0, 0x30, 0, 0, 0x0f, 0x82, 0xf5, 0xff, 0xfb, 0xff, 0xf4},
 	       12);
 	guest_state(g)->rip = 0x40000;
-	guest_state(g)->gpr[REG_RAX] = 0;
+	guest_state(g)->gpr[GPR_RAX] = 0;
 	RAN_TO_HLT(g);
-	assert_int_equal(guest_state(g)->gpr[REG_RAX], 0x3000);
+	assert_int_equal(guest_state(g)->gpr[GPR_RAX], 0x3000);
 	assert_true(c->decoded > 3 * 0x2000 - 100);
 }
 
@@ -425,14 +425,14 @@ static void a_string_instruction_stops_for_a_kick_and_goes_on(void **state)
 		if (i >= 0x20)
 			poke64(g, G_PT + i * 8, 0x20007);
 	s = *guest_state(g);
-	s.gpr[REG_RCX] = 0x100000;
-	s.gpr[REG_RDI] = 0x20000;
-	s.gpr[REG_RAX] = 0x5a;
+	s.gpr[GPR_RCX] = 0x100000;
+	s.gpr[GPR_RDI] = 0x20000;
+	s.gpr[GPR_RAX] = 0x5a;
 	memcpy(g->ram + G_CODE, (const uint8_t[]){0xf3, 0xaa, 0xf4}, 3);
 	guest_set(g, &s);
 	engine_interp.kick(g->v);
 	assert_int_equal(guest_run(g), EXIT_KICK);
-	guest_state(g)->gpr[REG_RCX] = 0x1000;
+	guest_state(g)->gpr[GPR_RCX] = 0x1000;
 	RAN_TO_HLT(g);
 	assert_int_equal(g->v->c.insns, 2);
 	assert_int_equal(g->ram[0x20fff], 0x5a);

@@ -44,8 +44,8 @@ static void run_both(struct guest *g, uint64_t rip0, uint64_t rip1)
 		g->v = r[i].v;
 		guest_long(g);
 		guest_state(g)->rip = rip[i];
-		guest_state(g)->gpr[REG_RSP] -= i * 0x1000;
-		guest_state(g)->gpr[REG_RCX] = ROUNDS;
+		guest_state(g)->gpr[GPR_RSP] -= i * 0x1000;
+		guest_state(g)->gpr[GPR_RCX] = ROUNDS;
 	}
 	for (unsigned i = 0; i < 2; i++)
 		pthread_create(&t[i], NULL, run_vcpu, &r[i]);

@@ -270,10 +270,10 @@ static void string_output_leaves_element_by_element(void **state)
 
 	NEED_KVM(w);
 	assert_int_equal(mem_write(w->mem, DATA, "hello", 5), 0);
-	w->s.gpr[REG_RSI] = DATA;
-	w->s.gpr[REG_RCX] = 5;
-	w->s.gpr[REG_RDX] = 0x123;
-	w->s.gpr[REG_RAX] = 0x99;
+	w->s.gpr[GPR_RSI] = DATA;
+	w->s.gpr[GPR_RCX] = 5;
+	w->s.gpr[GPR_RDX] = 0x123;
+	w->s.gpr[GPR_RAX] = 0x99;
 	START(w, code);
 	for (unsigned i = 0; i < 6; i++) {
 		struct engine_exit e = run(w);
@@ -286,8 +286,8 @@ static void string_output_leaves_element_by_element(void **state)
 		kvm->kick(w->v); /* a kick between elements loses none */
 	}
 	assert_int_equal(kvm->get_state(w->v, &w->s), 0);
-	assert_int_equal(w->s.gpr[REG_RCX], 0);
-	assert_int_equal(w->s.gpr[REG_RSI], DATA + 5);
+	assert_int_equal(w->s.gpr[GPR_RCX], 0);
+	assert_int_equal(w->s.gpr[GPR_RSI], DATA + 5);
 }
 
 static void string_input_takes_each_answer(void **state)
@@ -298,9 +298,9 @@ static void string_input_takes_each_answer(void **state)
 	uint32_t got[3];
 
 	NEED_KVM(w);
-	w->s.gpr[REG_RDI] = DATA;
-	w->s.gpr[REG_RCX] = 3;
-	w->s.gpr[REG_RDX] = 0x123;
+	w->s.gpr[GPR_RDI] = DATA;
+	w->s.gpr[GPR_RCX] = 3;
+	w->s.gpr[GPR_RDX] = 0x123;
 	START(w, code);
 	for (uint32_t i = 0; i < 3; i++) {
 		assert_int_equal(kvm->run(w->v, &e), 0); /* takes the answer before */
@@ -325,7 +325,7 @@ static void device_memory_is_read_and_written(void **state)
 
 	NEED_KVM(w);
 	w->s.seg[SEG_DS].base = 0xd0000000;
-	w->s.gpr[REG_RSI] = 0x10;
+	w->s.gpr[GPR_RSI] = 0x10;
 	START(w, code);
 	e = run(w);
 	assert_int_equal(e.reason, EXIT_MMIO);
@@ -442,9 +442,9 @@ static void written_pages_are_harvested_once(void **state)
 	struct harvest h;
 
 	NEED_KVM(w);
-	w->s.gpr[REG_RSI] = DATA;
-	w->s.gpr[REG_RDI] = DATA + 0x2000;
-	w->s.gpr[REG_RDX] = 0x123;
+	w->s.gpr[GPR_RSI] = DATA;
+	w->s.gpr[GPR_RDI] = DATA + 0x2000;
+	w->s.gpr[GPR_RDX] = 0x123;
 	START(w, code);
 	assert_int_equal(mem_log_start(w->mem), 0);
 	kvm->log_changed(w->vm);

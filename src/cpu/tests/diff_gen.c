@@ -324,7 +324,7 @@ static void random_registers(struct diff_rng *r, struct diff_case *c)
 {
 	for (unsigned n = 0; n < 16; n++)
 		c->gpr[n] = rng_integer(r);
-	c->gpr[REG_RSP] = DIFF_STACK - diff_seg_base(c, SEG_SS) + 0xc00 + 8 * rng_below(r, 0x100);
+	c->gpr[GPR_RSP] = DIFF_STACK - diff_seg_base(c, SEG_SS) + 0xc00 + 8 * rng_below(r, 0x100);
 	c->rflags = FL_RES1 | FL_IF | (rng_next(r) & FL_STATUS);
 	if (rng_chance(r, 10))
 		c->rflags |= FL_DF;
@@ -390,7 +390,7 @@ void diff_gen_case(const struct diff_gen *g, enum x86_mode mode, unsigned group,
 		diff_operands(&r, c, &i, e.disp_at);
 	/* IRET to a 16-bit stack leaves the upper half of ESP, which is the run area's, alone */
 	if (mode == MODE_16)
-		c->gpr[REG_RSP] = (uint16_t)c->gpr[REG_RSP] | DIFF_RUN;
+		c->gpr[GPR_RSP] = (uint16_t)c->gpr[GPR_RSP] | DIFF_RUN;
 	if (mode != MODE_64)
 		for (unsigned n = 0; n < 16; n++) /* there is no more */
 			c->gpr[n] = n < 8 ? (uint32_t)c->gpr[n] : 0;

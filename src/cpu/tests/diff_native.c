@@ -88,7 +88,7 @@ static void load_run_area(const struct diff_case *c)
 	a->rip = c->code_at - diff_seg_base(c, SEG_CS);
 	a->cs = c->mode == MODE_64 ? DIFF_CS64 : c->mode == MODE_32 ? DIFF_CS32 : DIFF_CS16;
 	a->rflags = c->rflags;
-	a->rsp = c->gpr[REG_RSP];
+	a->rsp = c->gpr[GPR_RSP];
 	a->ss = a->data_sel = c->mode == MODE_16 ? DIFF_DS16 : DIFF_DS;
 	a->fsbase = c->fsbase;
 	a->gsbase = c->gsbase;

@@ -40,7 +40,7 @@ static uint64_t pick_target(struct diff_rng *r, const struct diff_case *c, unsig
 /* Linear address of the top of the stack. */
 static uint64_t stack_lin(const struct diff_case *c)
 {
-	uint64_t sp = c->gpr[REG_RSP];
+	uint64_t sp = c->gpr[GPR_RSP];
 
 	return (c->mode == MODE_16 ? (uint16_t)sp : sp) + diff_seg_base(c, SEG_SS);
 }
@@ -216,16 +216,16 @@ static void string_operands(struct diff_rng *r, struct diff_case *c, const struc
 {
 	uint64_t base = diff_seg_base(c, i->seg);
 
-	c->gpr[REG_RSI] = pick_target(r, c, i->opsize) - base;
-	c->gpr[REG_RDI] = rng_chance(r, 20)
-				  ? c->gpr[REG_RSI] + rng_below(r, 32)
+	c->gpr[GPR_RSI] = pick_target(r, c, i->opsize) - base;
+	c->gpr[GPR_RDI] = rng_chance(r, 20)
+				  ? c->gpr[GPR_RSI] + rng_below(r, 32)
 				  : pick_target(r, c, i->opsize) - diff_seg_base(c, SEG_ES);
 	if (rng_chance(r, 40))
 		c->rflags |= FL_DF;
 	if (rng_chance(r, 96))
-		c->gpr[REG_RCX] = rng_below(r, 24);
+		c->gpr[GPR_RCX] = rng_below(r, 24);
 	if (i->op == OP_XLAT)
-		c->gpr[REG_RBX] = pick_target(r, c, 1) - base - (c->gpr[REG_RAX] & 0xff);
+		c->gpr[GPR_RBX] = pick_target(r, c, 1) - base - (c->gpr[GPR_RAX] & 0xff);
 }
 
 static uint16_t own_cs(const struct diff_case *c)
@@ -255,10 +255,10 @@ static void stack_operands(struct diff_rng *r, struct diff_case *c, const struct
 	for (unsigned n = 0; n < 5; n++)
 		memcpy(b + n * i->opsize, &frame[n], 8);
 	if (rng_chance(r, 5))
-		c->gpr[REG_RSP] = pick_target(r, c, i->opsize) + (DIFF_STACK - DIFF_DATA) -
+		c->gpr[GPR_RSP] = pick_target(r, c, i->opsize) + (DIFF_STACK - DIFF_DATA) -
 				  diff_seg_base(c, SEG_SS);
 	if (rng_chance(r, 10))
-		c->gpr[REG_RSP] += rng_below(r, 8);
+		c->gpr[GPR_RSP] += rng_below(r, 8);
 	set_patch(c, stack_lin(c), b, 40);
 }
 
@@ -277,7 +277,7 @@ static void relative_branch(struct diff_rng *r, struct diff_case *c, const struc
 				i->len);
 	memcpy(c->code + i->len - n, &rel, n);
 	if (rng_chance(r, 50))
-		c->gpr[REG_RCX] = rng_below(r, 3);
+		c->gpr[GPR_RCX] = rng_below(r, 3);
 }
 
 static void far_immediate(struct diff_rng *r, struct diff_case *c, const struct insn *i)
@@ -313,9 +313,9 @@ static void integer_operands(struct diff_rng *r, struct diff_case *c, const stru
 	case OP_DIV:
 	case OP_IDIV:
 		if (rng_chance(r, 60))
-			c->gpr[REG_RDX] = rng_chance(r, 50) ? 0 : rng_below(r, 4);
+			c->gpr[GPR_RDX] = rng_chance(r, 50) ? 0 : rng_below(r, 4);
 		if (i->opsize == 1)
-			c->gpr[REG_RAX] &= rng_chance(r, 70) ? 0x3ff : ~0ULL;
+			c->gpr[GPR_RAX] &= rng_chance(r, 70) ? 0x3ff : ~0ULL;
 		break;
 	case OP_BT:
 	case OP_BTS:
@@ -344,8 +344,8 @@ static void integer_operands(struct diff_rng *r, struct diff_case *c, const stru
 		break;
 	case OP_XRSTOR: /* only what a model has */
 	case OP_XSAVE:
-		c->gpr[REG_RAX] = rng_below(r, 8);
-		c->gpr[REG_RDX] = 0;
+		c->gpr[GPR_RAX] = rng_below(r, 8);
+		c->gpr[GPR_RDX] = 0;
 		break;
 	default: break;
 	}
@@ -406,10 +406,10 @@ void diff_operands(struct diff_rng *r, struct diff_case *c, const struct insn *i
 	if (i->form == FORM_STR)
 		string_operands(r, c, i);
 	if (i->op == OP_ENTER || i->op == OP_LEAVE)
-		c->gpr[REG_RBP] =
+		c->gpr[GPR_RBP] =
 			DIFF_STACK - diff_seg_base(c, SEG_SS) + 0x400 + rng_below(r, 0x1400);
 	if (i->op == OP_MASKMOV && !(i->flags & INSN_MEM))
-		c->gpr[REG_RDI] = pick_target(r, c, i->msize) - diff_seg_base(c, i->seg);
+		c->gpr[GPR_RDI] = pick_target(r, c, i->msize) - diff_seg_base(c, i->seg);
 	if (i->op == OP_GATHER)
 		gather_operands(r, c, i);
 	if (i->op == OP_FXSAVE && c->mode != MODE_64)
@@ -421,7 +421,7 @@ void diff_operands(struct diff_rng *r, struct diff_case *c, const struct insn *i
 	if (i->flags & INSN_MEM)
 		memory_operand(r, c, i, disp_at);
 	if (i->op == OP_CALL_FAR_M) /* pushes with the width of the code it enters */
-		c->gpr[REG_RSP] = (uint32_t)c->gpr[REG_RSP];
+		c->gpr[GPR_RSP] = (uint32_t)c->gpr[GPR_RSP];
 	if (i->op == OP_LEAVE) /* what it pops is at RBP */
-		c->gpr[REG_RBP] = c->gpr[REG_RSP];
+		c->gpr[GPR_RBP] = c->gpr[GPR_RSP];
 }

@@ -2,7 +2,7 @@
 /*
  * diff_proc.h - the child process and its signals.
  *
- * Apart from the rest, because <signal.h> and cpu/state.h both name registers REG_RAX.
+ * Apart from the rest, because <signal.h> and cpu/state.h both name registers GPR_RAX.
  */
 #pragma once
 

@@ -252,7 +252,7 @@ static int read_frame(const struct diff_soft *s, const struct diff_case *c,
 {
 	uint64_t handler = st->rip - 1 - (K_BASE + P_HANDLERS), at = P_STACK + 0x1000 - 40;
 	uint32_t tail = c->mode == MODE_32 ? DIFF_TAIL32 : DIFF_TAIL;
-	bool has_error = st->gpr[REG_RSP] == K_BASE + P_STACK + 0x1000 - 48;
+	bool has_error = st->gpr[GPR_RSP] == K_BASE + P_STACK + 0x1000 - 48;
 
 	if (handler % 16 || handler / 16 > 255)
 		return -EIO;
@@ -262,7 +262,7 @@ static int read_frame(const struct diff_soft *s, const struct diff_case *c,
 	r->rip = peek64(s, at);
 	r->cs = (uint16_t)peek64(s, at + 8);
 	r->rflags = peek64(s, at + 16);
-	r->gpr[REG_RSP] = peek64(s, at + 24);
+	r->gpr[GPR_RSP] = peek64(s, at + 24);
 	r->ss = (uint16_t)peek64(s, at + 32);
 	if (r->vector != EXC_GP || r->rip != tail || r->error)
 		return 0;

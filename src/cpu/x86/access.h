@@ -199,12 +199,12 @@ static inline void stack_set(struct vcpu *c, uint64_t sp)
 	uint64_t m = stack_mask(c);
 
 	/* a 32-bit write zero-extends only in 64-bit mode, where m is ~0 anyway */
-	c->s.gpr[REG_RSP] = (c->s.gpr[REG_RSP] & ~m) | (sp & m);
+	c->s.gpr[GPR_RSP] = (c->s.gpr[GPR_RSP] & ~m) | (sp & m);
 }
 
 static ALWAYS_INLINE void push_val(struct vcpu *c, unsigned size, uint64_t v)
 {
-	uint64_t sp = (c->s.gpr[REG_RSP] - size) & stack_mask(c);
+	uint64_t sp = (c->s.gpr[GPR_RSP] - size) & stack_mask(c);
 
 	lin_store(c, seg_lin(c, SEG_SS, sp, size, ACCESS_WRITE), size, v);
 	stack_set(c, sp);
@@ -213,7 +213,7 @@ static ALWAYS_INLINE void push_val(struct vcpu *c, unsigned size, uint64_t v)
 /* Read the top of the stack without popping; the caller commits with stack_set(). */
 static ALWAYS_INLINE uint64_t peek_val(struct vcpu *c, unsigned size, unsigned offset)
 {
-	uint64_t sp = (c->s.gpr[REG_RSP] + offset) & stack_mask(c);
+	uint64_t sp = (c->s.gpr[GPR_RSP] + offset) & stack_mask(c);
 
 	return lin_load(c, seg_lin(c, SEG_SS, sp, size, ACCESS_READ), size);
 }

@@ -225,9 +225,9 @@ static const struct row *follow(struct dec *d, const struct row *r, int *err)
 /* 16-bit addressing: SDM vol. 2, table 2-1. */
 static int read_mem16(struct dec *d, struct insn *i)
 {
-	static const uint8_t base16[8] = {REG_RBX, REG_RBX, REG_RBP, REG_RBP,
-					  REG_RSI, REG_RDI, REG_RBP, REG_RBX};
-	static const uint8_t index16[4] = {REG_RSI, REG_RDI, REG_RSI, REG_RDI};
+	static const uint8_t base16[8] = {GPR_RBX, GPR_RBX, GPR_RBP, GPR_RBP,
+					  GPR_RSI, GPR_RDI, GPR_RBP, GPR_RBX};
+	static const uint8_t index16[4] = {GPR_RSI, GPR_RDI, GPR_RSI, GPR_RDI};
 	unsigned mod = d->modrm >> 6, rm = d->modrm & 7;
 	unsigned n = mod == 2 || (mod == 0 && rm == 6) ? 2 : mod;
 
@@ -235,7 +235,7 @@ static int read_mem16(struct dec *d, struct insn *i)
 		i->base = base16[rm];
 		if (rm < 4)
 			i->index = index16[rm];
-		if (i->base == REG_RBP)
+		if (i->base == GPR_RBP)
 			i->seg = SEG_SS;
 	}
 	if (!n)
@@ -276,7 +276,7 @@ static int read_mem(struct dec *d, struct insn *i, bool vsib)
 	} else {
 		i->base = (uint8_t)(rm | (d->rex & REX_B) << 3);
 	}
-	if (i->base == REG_RSP || i->base == REG_RBP)
+	if (i->base == GPR_RSP || i->base == GPR_RBP)
 		i->seg = SEG_SS;
 	if (!n)
 		return 0;

@@ -115,7 +115,7 @@ static int number_of(ZydisRegister r, bool *hi)
 	if (*hi)
 		return r - ZYDIS_REGISTER_AH;
 	if (r >= ZYDIS_REGISTER_SPL && r <= ZYDIS_REGISTER_R15B)
-		return r - ZYDIS_REGISTER_SPL + REG_RSP;
+		return r - ZYDIS_REGISTER_SPL + GPR_RSP;
 	return ZydisRegisterGetId(r);
 }
 
@@ -129,7 +129,7 @@ static const char *check_mem(const struct insn *i, const struct zy *z, const Zyd
 	int64_t disp = o->mem.disp.has_displacement ? o->mem.disp.value : 0;
 
 	/* Zydis takes SIB base 101 with mod 00, 32-bit addresses and REX.B for R13D */
-	if (i->adsize == 4 && base == REG_R13 && i->base == INSN_NOREG && (i->modrm & 0xc7) == 4)
+	if (i->adsize == 4 && base == GPR_R13 && i->base == INSN_NOREG && (i->modrm & 0xc7) == 4)
 		return NULL;
 	if (base != i->base || rip != !!(i->flags & INSN_RIPREL))
 		return "base";

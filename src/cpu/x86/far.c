@@ -142,10 +142,10 @@ static void call_inner_wide(struct vcpu *c, const struct cpu_seg *cs, const stru
 	struct stack k = stack_wide(tss_rsp(c, 4 + 8 * cpl, 0), cpl, 0);
 
 	stack_push(c, &k, 8, c->s.seg[SEG_SS].sel);
-	stack_push(c, &k, 8, c->s.gpr[REG_RSP]);
+	stack_push(c, &k, 8, c->s.gpr[GPR_RSP]);
 	push_return(c, &k, 8);
 	seg_set_null(c, SEG_SS, (uint16_t)cpl);
-	c->s.gpr[REG_RSP] = k.sp;
+	c->s.gpr[GPR_RSP] = k.sp;
 	enter(c, cs, t->off);
 }
 
@@ -166,7 +166,7 @@ static void call_inner(struct vcpu *c, const struct cpu_seg *cs, const struct ga
 	for (unsigned i = 0; i < t->nparams; i++)
 		params[i] = stack_pop(c, &old, t->size);
 	stack_push(c, &new, t->size, c->s.seg[SEG_SS].sel);
-	stack_push(c, &new, t->size, c->s.gpr[REG_RSP]);
+	stack_push(c, &new, t->size, c->s.gpr[GPR_RSP]);
 	for (unsigned i = t->nparams; i-- > 0;)
 		stack_push(c, &new, t->size, params[i]);
 	push_return(c, &new, t->size);
@@ -193,7 +193,7 @@ static void call_gate(struct vcpu *c, uint16_t sel, struct desc *d)
 			call_inner(c, &cs, &t, cpl);
 		return;
 	}
-	k = c->long_mode ? stack_wide(c->s.gpr[REG_RSP], c->cpl, 0) : stack_current(c);
+	k = c->long_mode ? stack_wide(c->s.gpr[GPR_RSP], c->cpl, 0) : stack_current(c);
 	push_return(c, &k, t.size);
 	stack_commit(c, &k);
 	enter(c, &cs, t.off);
@@ -354,10 +354,10 @@ void return_commit(struct vcpu *c, const struct cpu_seg *cs, const struct cpu_se
 	bool to_64 = c->long_mode && cs->attr & ATTR_L;
 
 	if (!to_64 && !(ss->attr & ATTR_DB))
-		rsp = (c->s.gpr[REG_RSP] & 0xffff0000) | (rsp & 0xffff);
+		rsp = (c->s.gpr[GPR_RSP] & 0xffff0000) | (rsp & 0xffff);
 	else if (!to_64)
 		rsp = (uint32_t)rsp;
-	c->s.gpr[REG_RSP] = rsp;
+	c->s.gpr[GPR_RSP] = rsp;
 	seg_set(c, SEG_SS, ss);
 	if (cpl > old)
 		seg_drop_inner(c, cpl);

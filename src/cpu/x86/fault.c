@@ -109,7 +109,7 @@ static void fill_exit(struct vcpu *c, const struct ext_memo *m)
 				  .data = m->write ? m->data : 0,
 				  .cpl = c->cpl};
 	if (m->reason == EXIT_HYPERCALL) {
-		static const uint8_t regs[] = {REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RSI};
+		static const uint8_t regs[] = {GPR_RAX, GPR_RBX, GPR_RCX, GPR_RDX, GPR_RSI};
 
 		for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
 			e->hypercall[i] = c->s.gpr[regs[i]];

@@ -139,7 +139,7 @@ static void deliver_inner(struct vcpu *c, const struct event *e, const struct de
 	for (unsigned i = 0; vm && i < ARRAY_SIZE(vm_order); i++)
 		stack_push(c, &k, size, c->s.seg[vm_order[i]].sel);
 	stack_push(c, &k, size, c->s.seg[SEG_SS].sel);
-	stack_push(c, &k, size, c->s.gpr[REG_RSP]);
+	stack_push(c, &k, size, c->s.gpr[GPR_RSP]);
 	push_frame(c, &k, e, size);
 	for (unsigned i = 0; vm && i < ARRAY_SIZE(vm_order); i++)
 		seg_set_null(c, vm_order[i], 0);
@@ -192,7 +192,7 @@ static struct stack long_stack(struct vcpu *c, const struct event *e, const stru
 			       unsigned cpl)
 {
 	unsigned ist = gate->lo >> 32 & 7;
-	uint64_t rsp = c->s.gpr[REG_RSP];
+	uint64_t rsp = c->s.gpr[GPR_RSP];
 	struct stack k;
 
 	if (ist)
@@ -226,11 +226,11 @@ static void deliver_long(struct vcpu *c, const struct event *e)
 	rip_check(c, &cs, rip, e->ext);
 	k = long_stack(c, e, &gate, cpl);
 	stack_push(c, &k, 8, c->s.seg[SEG_SS].sel);
-	stack_push(c, &k, 8, c->s.gpr[REG_RSP]);
+	stack_push(c, &k, 8, c->s.gpr[GPR_RSP]);
 	push_frame(c, &k, e, 8);
 	if (cpl < c->cpl)
 		seg_set_null(c, SEG_SS, (uint16_t)cpl);
-	c->s.gpr[REG_RSP] = k.sp;
+	c->s.gpr[GPR_RSP] = k.sp;
 	enter(c, &cs, rip, is_trap_gate(&gate));
 }
 

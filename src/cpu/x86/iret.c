@@ -82,7 +82,7 @@ static void iret_vm86(struct vcpu *c, struct stack *k, uint64_t rip, uint16_t cs
 		seg_set_vm86(c, order[i], sel[i]);
 	seg_set_vm86(c, SEG_CS, cs);
 	seg_set_vm86(c, SEG_SS, ss);
-	c->s.gpr[REG_RSP] = rsp;
+	c->s.gpr[GPR_RSP] = rsp;
 	c->s.rip = rip & 0xffff;
 	vcpu_update_mode(c);
 }

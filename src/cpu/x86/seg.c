@@ -276,7 +276,7 @@ struct stack stack_wide(uint64_t sp, unsigned cpl, uint32_t err)
 
 struct stack stack_current(struct vcpu *c)
 {
-	struct stack k = stack_wide(c->s.gpr[REG_RSP], c->cpl, 0);
+	struct stack k = stack_wide(c->s.gpr[GPR_RSP], c->cpl, 0);
 
 	k.system = false; /* the current view is the right one */
 	if (c->mode != MODE_64) {
@@ -324,7 +324,7 @@ uint64_t stack_pop(struct vcpu *c, struct stack *k, unsigned size)
 
 void stack_commit(struct vcpu *c, const struct stack *k)
 {
-	c->s.gpr[REG_RSP] = (c->s.gpr[REG_RSP] & ~k->mask) | (k->sp & k->mask);
+	c->s.gpr[GPR_RSP] = (c->s.gpr[GPR_RSP] & ~k->mask) | (k->sp & k->mask);
 }
 
 void tss_stack(struct vcpu *c, unsigned cpl, uint32_t ext, uint16_t *ss, uint32_t *sp)

@@ -68,7 +68,7 @@ HANDLER(jmp_rm_8, jmp_rm, 8)
 /* AMD processors let the stack fault before the target. */
 static void bad_call(struct vcpu *c, unsigned sz)
 {
-	uint64_t sp = (c->s.gpr[REG_RSP] - sz) & stack_mask(c);
+	uint64_t sp = (c->s.gpr[GPR_RSP] - sz) & stack_mask(c);
 
 	lin_probe_write(c, seg_lin(c, SEG_SS, sp, sz, ACCESS_WRITE), sz);
 	raise_gp(c, 0);
@@ -103,7 +103,7 @@ static ALWAYS_INLINE void ret(struct vcpu *c, const struct insn *i, unsigned sz)
 
 	if (unlikely(bad_target(c, t, sz)))
 		raise_gp(c, 0);
-	stack_set(c, c->s.gpr[REG_RSP] + sz + i->imm);
+	stack_set(c, c->s.gpr[GPR_RSP] + sz + i->imm);
 	c->s.rip = t;
 }
 
@@ -119,12 +119,12 @@ HANDLER(ret_slow_8, ret, 8)
 
 static ALWAYS_INLINE void call_fast(struct vcpu *c, const struct insn *i, uint64_t t, insn_fn *any)
 {
-	uint64_t rip = c->s.rip, sp = c->s.gpr[REG_RSP] - 8;
+	uint64_t rip = c->s.rip, sp = c->s.gpr[GPR_RSP] - 8;
 	void *p;
 
 	OR_SLOW(!bad_target(c, t, 8) && fast_write_ptr(c, sp, 8, &p));
 	host_store(p, 8, rip);
-	c->s.gpr[REG_RSP] = sp;
+	c->s.gpr[GPR_RSP] = sp;
 	c->s.rip = t;
 }
 
@@ -133,7 +133,7 @@ HANDLER(call_r_8, call_fast, c->s.gpr[i->rm], call_rm_8)
 
 static void ret_8(struct vcpu *c, const struct insn *i)
 {
-	uint64_t sp = c->s.gpr[REG_RSP], t;
+	uint64_t sp = c->s.gpr[GPR_RSP], t;
 	const struct tlb_entry *e = tlb_slot(c, sp);
 
 	if (unlikely(e->read_tag != ((sp + 7) & ~0xfffULL))) {
@@ -145,7 +145,7 @@ static void ret_8(struct vcpu *c, const struct insn *i)
 		ret_slow_8(c, i);
 		return;
 	}
-	c->s.gpr[REG_RSP] = sp + 8 + i->imm;
+	c->s.gpr[GPR_RSP] = sp + 8 + i->imm;
 	c->s.rip = t;
 }
 
@@ -153,14 +153,14 @@ static void ret_8(struct vcpu *c, const struct insn *i)
 
 static void jcxz(struct vcpu *c, const struct insn *i)
 {
-	if (!gpr_get(c, REG_RCX, i->adsize))
+	if (!gpr_get(c, GPR_RCX, i->adsize))
 		jump(c, c->s.rip + i->imm, i->opsize);
 }
 
 /* The count is written last: a target outside faults with the old one. */
 static void loop(struct vcpu *c, const struct insn *i)
 {
-	uint64_t n = gpr_get(c, REG_RCX, i->adsize) - 1;
+	uint64_t n = gpr_get(c, GPR_RCX, i->adsize) - 1;
 	bool zf = c->s.rflags & FL_ZF;
 	bool taken = i->adsize == 8 ? n : i->adsize == 4 ? (uint32_t)n : (uint16_t)n;
 
@@ -168,7 +168,7 @@ static void loop(struct vcpu *c, const struct insn *i)
 		taken = taken && zf == (i->op == OP_LOOPE);
 	if (taken)
 		jump(c, c->s.rip + i->imm, i->opsize);
-	gpr_set(c, REG_RCX, i->adsize, n);
+	gpr_set(c, GPR_RCX, i->adsize, n);
 }
 
 insn_fn *bind_branch(const struct insn *i)

@@ -10,7 +10,7 @@
 
 static void al_set(struct vcpu *c, uint8_t v)
 {
-	gpr_set(c, REG_RAX, 1, v);
+	gpr_set(c, GPR_RAX, 1, v);
 }
 
 /* SF, ZF and PF of a result of @bits bits. */
@@ -26,7 +26,7 @@ static uint32_t result_flags(uint32_t v, unsigned bits)
 /* DAA adds its correction, DAS subtracts it; the rest is the same. */
 static void adjust_packed(struct vcpu *c, bool subtract)
 {
-	uint8_t old = (uint8_t)c->s.gpr[REG_RAX], fix = 0, al;
+	uint8_t old = (uint8_t)c->s.gpr[GPR_RAX], fix = 0, al;
 	bool af = (old & 0xf) > 9 || c->s.rflags & FL_AF;
 	bool cf = old > 0x99 || c->s.rflags & FL_CF;
 	uint32_t f;
@@ -58,7 +58,7 @@ static void das(struct vcpu *c, const struct insn *i)
 /* AAA and AAS work on AX as a whole; what is in AL's upper half shows in flags only. */
 static void adjust_unpacked(struct vcpu *c, bool subtract)
 {
-	uint16_t old = (uint16_t)c->s.gpr[REG_RAX], ax = old, fix = 0;
+	uint16_t old = (uint16_t)c->s.gpr[GPR_RAX], ax = old, fix = 0;
 	uint32_t f = 0;
 
 	if ((old & 0xf) > 9 || c->s.rflags & FL_AF) {
@@ -69,7 +69,7 @@ static void adjust_unpacked(struct vcpu *c, bool subtract)
 	f |= result_flags(ax, 16);
 	if ((subtract ? (old ^ fix) & (old ^ ax) : (ax ^ old) & (ax ^ fix)) & 0x8000)
 		f |= FL_OF;
-	gpr_set(c, REG_RAX, 2, ax & 0xff0f);
+	gpr_set(c, GPR_RAX, 2, ax & 0xff0f);
 	flags_set(c, f);
 }
 
@@ -85,17 +85,17 @@ static void aas(struct vcpu *c, const struct insn *i)
 
 static void aam(struct vcpu *c, const struct insn *i)
 {
-	uint8_t al = (uint8_t)c->s.gpr[REG_RAX], base = (uint8_t)i->imm;
+	uint8_t al = (uint8_t)c->s.gpr[GPR_RAX], base = (uint8_t)i->imm;
 
 	if (!base)
 		raise_exc(c, EXC_DE);
-	gpr_set(c, REG_RAX, 2, (uint64_t)(al / base) << 8 | al % base);
+	gpr_set(c, GPR_RAX, 2, (uint64_t)(al / base) << 8 | al % base);
 	flags_set(c, result_flags(al % base, 8));
 }
 
 static void aad(struct vcpu *c, const struct insn *i)
 {
-	uint16_t ax = (uint16_t)c->s.gpr[REG_RAX];
+	uint16_t ax = (uint16_t)c->s.gpr[GPR_RAX];
 	uint8_t low = (uint8_t)ax, high = (uint8_t)((ax >> 8) * i->imm);
 	uint8_t al = (uint8_t)(low + high);
 	uint32_t f = result_flags(al, 8) | ((low ^ high ^ al) & FL_AF);
@@ -104,7 +104,7 @@ static void aad(struct vcpu *c, const struct insn *i)
 		f |= FL_CF;
 	if ((al ^ low) & (al ^ high) & 0x80)
 		f |= FL_OF;
-	gpr_set(c, REG_RAX, 2, al);
+	gpr_set(c, GPR_RAX, 2, al);
 	flags_set(c, f);
 }
 

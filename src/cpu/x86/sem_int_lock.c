@@ -191,22 +191,22 @@ static ALWAYS_INLINE void xadd_r(struct vcpu *c, const struct insn *i, unsigned 
 
 static ALWAYS_INLINE void cmpxchg_m(struct vcpu *c, const struct insn *i, unsigned sz)
 {
-	uint64_t copy, acc, s = REG_IN(sz == 1), ax = c->s.gpr[REG_RAX];
+	uint64_t copy, acc, s = REG_IN(sz == 1), ax = c->s.gpr[GPR_RAX];
 	void *p = atomic_begin(c, i, sz, &copy);
 
 	ASM_BY_SIZE(sz, CMPXCHG_MEM, "cmpxchg");
 	atomic_end(c, sz, p, &copy);
-	c->s.gpr[REG_RAX] = acc;
+	c->s.gpr[GPR_RAX] = acc;
 	flags_out(c, ax);
 }
 
 /* The accumulator is written first: when it is the destination too, the two were equal. */
 static ALWAYS_INLINE void cmpxchg_r(struct vcpu *c, const struct insn *i, unsigned sz)
 {
-	uint64_t acc, s = REG_IN(sz == 1), d = RM_IN(sz == 1), ax = c->s.gpr[REG_RAX];
+	uint64_t acc, s = REG_IN(sz == 1), d = RM_IN(sz == 1), ax = c->s.gpr[GPR_RAX];
 
 	ASM_BY_SIZE(sz, CMPXCHG_REG, "cmpxchg");
-	c->s.gpr[REG_RAX] = acc;
+	c->s.gpr[GPR_RAX] = acc;
 	RM_OUT(sz == 1, d);
 	flags_out(c, ax);
 }
@@ -238,24 +238,24 @@ static void set_zf(struct vcpu *c, bool zf)
 
 static void cmpxchg8b(struct vcpu *c, const struct insn *i)
 {
-	uint64_t *r = c->s.gpr, copy, rax = r[REG_RAX], rdx = r[REG_RDX];
+	uint64_t *r = c->s.gpr, copy, rax = r[GPR_RAX], rdx = r[GPR_RDX];
 	void *p = atomic_begin(c, i, 8, &copy);
 	bool zf;
 
 	asm volatile("lock cmpxchg8b (%[p])"
 		     : "+a"(rax), "+d"(rdx), "=@ccz"(zf)
-		     : [p] "r"(p), "b"(r[REG_RBX]), "c"(r[REG_RCX])
+		     : [p] "r"(p), "b"(r[GPR_RBX]), "c"(r[GPR_RCX])
 		     : "memory");
 	atomic_end(c, 8, p, &copy);
-	r[REG_RAX] = rax;
-	r[REG_RDX] = rdx;
+	r[GPR_RAX] = rax;
+	r[GPR_RDX] = rdx;
 	set_zf(c, zf);
 }
 
 /* Aligned, so it is never split: either RAM in one page or not RAM at all. */
 static void cmpxchg16b(struct vcpu *c, const struct insn *i)
 {
-	uint64_t *r = c->s.gpr, rax = r[REG_RAX], rdx = r[REG_RDX];
+	uint64_t *r = c->s.gpr, rax = r[GPR_RAX], rdx = r[GPR_RDX];
 	uint64_t copy[2] __attribute__((aligned(16)));
 	gva_t lin = insn_lin(c, i, 16, ACCESS_WRITE);
 	void *p;
@@ -268,12 +268,12 @@ static void cmpxchg16b(struct vcpu *c, const struct insn *i)
 		lin_load_slow(c, lin, copy, 16);
 	asm volatile("lock cmpxchg16b (%[p])"
 		     : "+a"(rax), "+d"(rdx), "=@ccz"(zf)
-		     : [p] "r"(p ? p : copy), "b"(r[REG_RBX]), "c"(r[REG_RCX])
+		     : [p] "r"(p ? p : copy), "b"(r[GPR_RBX]), "c"(r[GPR_RCX])
 		     : "memory");
 	if (!p)
 		lin_store_slow(c, lin, copy, 16);
-	r[REG_RAX] = rax;
-	r[REG_RDX] = rdx;
+	r[GPR_RAX] = rax;
+	r[GPR_RDX] = rdx;
 	set_zf(c, zf);
 }
 

@@ -54,39 +54,39 @@ static void movnti(struct vcpu *c, const struct insn *i)
 
 static void xlat(struct vcpu *c, const struct insn *i)
 {
-	uint64_t ea = c->s.gpr[REG_RBX] + (uint8_t)c->s.gpr[REG_RAX];
+	uint64_t ea = c->s.gpr[GPR_RBX] + (uint8_t)c->s.gpr[GPR_RAX];
 
 	if (i->adsize < 8)
 		ea &= BIT(i->adsize * 8) - 1;
-	gpr_set(c, REG_RAX, 1, lin_load(c, seg_lin(c, i->seg, ea, 1, ACCESS_READ), 1));
+	gpr_set(c, GPR_RAX, 1, lin_load(c, seg_lin(c, i->seg, ea, 1, ACCESS_READ), 1));
 }
 
 static void cbw(struct vcpu *c, const struct insn *i)
 {
-	uint64_t v = c->s.gpr[REG_RAX];
+	uint64_t v = c->s.gpr[GPR_RAX];
 
 	switch (i->opsize) {
-	case 2: c->s.gpr[REG_RAX] = reg_merge(v, (uint64_t)(int8_t)v, 2); break;
-	case 4: c->s.gpr[REG_RAX] = (uint32_t)(int16_t)v; break;
-	default: c->s.gpr[REG_RAX] = (uint64_t)(int32_t)v; break;
+	case 2: c->s.gpr[GPR_RAX] = reg_merge(v, (uint64_t)(int8_t)v, 2); break;
+	case 4: c->s.gpr[GPR_RAX] = (uint32_t)(int16_t)v; break;
+	default: c->s.gpr[GPR_RAX] = (uint64_t)(int32_t)v; break;
 	}
 }
 
 static void cwd(struct vcpu *c, const struct insn *i)
 {
-	uint64_t sign = c->s.gpr[REG_RAX] >> (i->opsize * 8 - 1) & 1;
+	uint64_t sign = c->s.gpr[GPR_RAX] >> (i->opsize * 8 - 1) & 1;
 
-	gpr_set(c, REG_RDX, i->opsize, 0 - sign);
+	gpr_set(c, GPR_RDX, i->opsize, 0 - sign);
 }
 
 static void lahf(struct vcpu *c, const struct insn *i)
 {
-	*reg8_ptr(c, REG_RAX, true) = (uint8_t)c->s.rflags;
+	*reg8_ptr(c, GPR_RAX, true) = (uint8_t)c->s.rflags;
 }
 
 static void sahf(struct vcpu *c, const struct insn *i)
 {
-	uint8_t ah = *reg8_ptr(c, REG_RAX, true);
+	uint8_t ah = *reg8_ptr(c, GPR_RAX, true);
 
 	flags_set(c, (ah & (FL_STATUS & 0xff)) | (c->s.rflags & FL_OF));
 }

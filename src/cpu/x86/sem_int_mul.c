@@ -63,7 +63,7 @@ static ALWAYS_INLINE void one_operand(struct vcpu *c, const struct insn *i, enum
 				      unsigned sz)
 {
 	uint64_t s = operand(c, i, sz), ax = flags_in(c);
-	uint64_t a = c->s.gpr[REG_RAX], d = c->s.gpr[REG_RDX];
+	uint64_t a = c->s.gpr[GPR_RAX], d = c->s.gpr[GPR_RDX];
 
 	switch (op) {
 	case OP_MUL: ASM_BY_SIZE(sz, ONE_OPERAND, "mul"); break;
@@ -79,8 +79,8 @@ static ALWAYS_INLINE void one_operand(struct vcpu *c, const struct insn *i, enum
 		ASM_BY_SIZE(sz, ONE_OPERAND, "idiv");
 		break;
 	}
-	c->s.gpr[REG_RAX] = a;
-	c->s.gpr[REG_RDX] = d;
+	c->s.gpr[GPR_RAX] = a;
+	c->s.gpr[GPR_RDX] = d;
 	flags_out(c, ax);
 }
 
@@ -127,7 +127,7 @@ HANDLER(imul3_8, imul2, true, 8)
 
 static void mulx_4(struct vcpu *c, const struct insn *i)
 {
-	uint64_t r = (operand(c, i, 4) & 0xffffffff) * (uint32_t)c->s.gpr[REG_RDX];
+	uint64_t r = (operand(c, i, 4) & 0xffffffff) * (uint32_t)c->s.gpr[GPR_RDX];
 
 	c->s.gpr[i->vvvv] = (uint32_t)r;
 	c->s.gpr[i->reg] = r >> 32;
@@ -135,7 +135,7 @@ static void mulx_4(struct vcpu *c, const struct insn *i)
 
 static void mulx_8(struct vcpu *c, const struct insn *i)
 {
-	unsigned __int128 r = (unsigned __int128)operand(c, i, 8) * c->s.gpr[REG_RDX];
+	unsigned __int128 r = (unsigned __int128)operand(c, i, 8) * c->s.gpr[GPR_RDX];
 
 	c->s.gpr[i->vvvv] = (uint64_t)r;
 	c->s.gpr[i->reg] = (uint64_t)(r >> 64);

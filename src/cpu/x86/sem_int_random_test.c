@@ -118,12 +118,12 @@ static bool aim(struct sem *s, struct trial *t, uint64_t target)
 	uint32_t disp;
 
 	if (i->index != INSN_NOREG) {
-		if (i->index == i->base || i->index == REG_RSP)
+		if (i->index == i->base || i->index == GPR_RSP)
 			return false;
-		g[i->index] = i->base == REG_RSP ? rnd(s) & 3 : (uint64_t)(int64_t)(int16_t)rnd(s);
+		g[i->index] = i->base == GPR_RSP ? rnd(s) & 3 : (uint64_t)(int64_t)(int16_t)rnd(s);
 		at = g[i->index] << i->scale;
 	}
-	if (i->base == REG_RSP && (i->disp != (int8_t)i->disp || i->adsize == 4))
+	if (i->base == GPR_RSP && (i->disp != (int8_t)i->disp || i->adsize == 4))
 		return false;
 	if (i->base != INSN_NOREG) {
 		g[i->base] = target - at - (uint64_t)i->disp;
@@ -153,16 +153,16 @@ static void string_operands(struct sem *s, struct trial *t)
 
 	if (s->insn.adsize == 4)
 		garbage = rnd(s) << 32;
-	g[REG_RSI] = base + 1000 + rnd(s) % (HOST_BUF_BYTES - 2000);
-	g[REG_RDI] = base + 1000 + rnd(s) % (HOST_BUF_BYTES - 2000);
+	g[GPR_RSI] = base + 1000 + rnd(s) % (HOST_BUF_BYTES - 2000);
+	g[GPR_RDI] = base + 1000 + rnd(s) % (HOST_BUF_BYTES - 2000);
 	if (rnd(s) & 1)
-		g[REG_RDI] = MAX(base + 1000, g[REG_RSI] - 20 + rnd(s) % 40);
-	g[REG_RCX] = rnd(s) % 4 ? rnd(s) % 100 : rnd(s) % 3;
-	g[REG_RSI] ^= garbage;
-	g[REG_RDI] ^= garbage;
-	g[REG_RCX] ^= garbage;
+		g[GPR_RDI] = MAX(base + 1000, g[GPR_RSI] - 20 + rnd(s) % 40);
+	g[GPR_RCX] = rnd(s) % 4 ? rnd(s) % 100 : rnd(s) % 3;
+	g[GPR_RSI] ^= garbage;
+	g[GPR_RDI] ^= garbage;
+	g[GPR_RCX] ^= garbage;
 	if (s->insn.op == OP_SCAS && rnd(s) & 1)
-		g[REG_RAX] = s->buf[(g[REG_RDI] - base) % HOST_BUF_BYTES] * 0x0101010101010101ULL;
+		g[GPR_RAX] = s->buf[(g[GPR_RDI] - base) % HOST_BUF_BYTES] * 0x0101010101010101ULL;
 	if (rnd(s) & 1)
 		t->regs.rflags |= FL_DF;
 }
@@ -176,14 +176,14 @@ static void cmpxchg_operands(struct sem *s, struct trial *t, uint64_t target)
 	memcpy(m, (void *)(uintptr_t)target, 16);
 	if (!(i->flags & INSN_MEM) || !(rnd(s) & 1))
 		return;
-	if (i->base == REG_RAX || i->index == REG_RAX || i->base == REG_RDX || i->index == REG_RDX)
+	if (i->base == GPR_RAX || i->index == GPR_RAX || i->base == GPR_RDX || i->index == GPR_RDX)
 		return;
-	g[REG_RAX] = m[0];
+	g[GPR_RAX] = m[0];
 	if (i->op == OP_CMPXCHG8B) {
-		g[REG_RAX] = (uint32_t)m[0];
-		g[REG_RDX] = m[0] >> 32;
+		g[GPR_RAX] = (uint32_t)m[0];
+		g[GPR_RDX] = m[0] >> 32;
 	} else if (i->op == OP_CMPXCHG16B) {
-		g[REG_RDX] = m[1];
+		g[GPR_RDX] = m[1];
 	}
 }
 
@@ -196,13 +196,13 @@ static bool random_operands(struct sem *s, struct trial *t)
 	for (unsigned n = 0; n < 16; n++)
 		g[n] = rnd_value(s);
 	t->regs.rflags = (rnd(s) & FL_STATUS) | FL_RES1 | FL_IF;
-	g[REG_RSP] = base + HOST_BUF_BYTES / 2 + rnd(s) % 4096;
+	g[GPR_RSP] = base + HOST_BUF_BYTES / 2 + rnd(s) % 4096;
 	if (i->op == OP_LEAVE || i->op == OP_ENTER)
-		g[REG_RBP] = base + HOST_BUF_BYTES / 2 + rnd(s) % 4096;
+		g[GPR_RBP] = base + HOST_BUF_BYTES / 2 + rnd(s) % 4096;
 	if (i->op == OP_DIV || i->op == OP_IDIV)
-		g[REG_RDX] = rnd(s) & 1 ? 0 - (g[REG_RAX] >> 63) : rnd(s) & 0xff;
+		g[GPR_RDX] = rnd(s) & 1 ? 0 - (g[GPR_RAX] >> 63) : rnd(s) & 0xff;
 	if (i->op == OP_XLAT)
-		g[REG_RBX] = base + rnd(s) % 8192;
+		g[GPR_RBX] = base + rnd(s) % 8192;
 	if (i->op == OP_ENTER) {
 		t->code[t->len - 2] &= 1;
 		x86_decode(t->code, t->len, MODE_64, i);

@@ -71,7 +71,7 @@ static ALWAYS_INLINE void shift_m(struct vcpu *c, const struct insn *i, enum x86
 static ALWAYS_INLINE void shift_rcl(struct vcpu *c, const struct insn *i, enum x86_op op,
 				    unsigned sz)
 {
-	shift_r(c, i, op, sz, c->s.gpr[REG_RCX]);
+	shift_r(c, i, op, sz, c->s.gpr[GPR_RCX]);
 }
 
 static ALWAYS_INLINE void shift_ri(struct vcpu *c, const struct insn *i, enum x86_op op,
@@ -83,7 +83,7 @@ static ALWAYS_INLINE void shift_ri(struct vcpu *c, const struct insn *i, enum x8
 static ALWAYS_INLINE void shift_mcl(struct vcpu *c, const struct insn *i, enum x86_op op,
 				    unsigned sz)
 {
-	shift_m(c, i, op, sz, c->s.gpr[REG_RCX]);
+	shift_m(c, i, op, sz, c->s.gpr[GPR_RCX]);
 }
 
 static ALWAYS_INLINE void shift_mi(struct vcpu *c, const struct insn *i, enum x86_op op,
@@ -157,7 +157,7 @@ static insn_fn *const const_table[][2] = {
 static ALWAYS_INLINE void double_shift(struct vcpu *c, const struct insn *i, bool left, bool imm,
 				       unsigned sz)
 {
-	uint64_t d, ax = flags_in(c), n = imm ? i->imm : c->s.gpr[REG_RCX];
+	uint64_t d, ax = flags_in(c), n = imm ? i->imm : c->s.gpr[GPR_RCX];
 
 	if (has_mem(i))
 		mem_rmw_begin(c, i, EA_ANY, sz, NULL, &d);

@@ -29,7 +29,7 @@ HANDLER(push_slow_8, push_slow, 8)
 
 static ALWAYS_INLINE void push_fast(struct vcpu *c, const struct insn *i, uint64_t v)
 {
-	uint64_t sp = c->s.gpr[REG_RSP] - 8;
+	uint64_t sp = c->s.gpr[GPR_RSP] - 8;
 	void *p;
 
 	if (unlikely(!fast_write_ptr(c, sp, 8, &p))) {
@@ -37,7 +37,7 @@ static ALWAYS_INLINE void push_fast(struct vcpu *c, const struct insn *i, uint64
 		return;
 	}
 	host_store(p, 8, v);
-	c->s.gpr[REG_RSP] = sp;
+	c->s.gpr[GPR_RSP] = sp;
 }
 
 HANDLER(push_r_8, push_fast, c->s.gpr[i->rm])
@@ -59,21 +59,21 @@ static ALWAYS_INLINE void pop_r(struct vcpu *c, const struct insn *i, unsigned s
 {
 	uint64_t v = peek_val(c, sz, 0);
 
-	stack_set(c, c->s.gpr[REG_RSP] + sz);
+	stack_set(c, c->s.gpr[GPR_RSP] + sz);
 	c->s.gpr[i->rm] = reg_merge(c->s.gpr[i->rm], v, sz);
 }
 
 /* An address based on rSP is computed with rSP already moved (SDM vol. 2, POP). */
 static ALWAYS_INLINE void pop_m(struct vcpu *c, const struct insn *i, unsigned sz)
 {
-	uint64_t v = peek_val(c, sz, 0), old = c->s.gpr[REG_RSP], new, ea;
+	uint64_t v = peek_val(c, sz, 0), old = c->s.gpr[GPR_RSP], new, ea;
 
 	stack_set(c, old + sz);
-	new = c->s.gpr[REG_RSP];
+	new = c->s.gpr[GPR_RSP];
 	ea = insn_ea(c, i);
-	c->s.gpr[REG_RSP] = old;
+	c->s.gpr[GPR_RSP] = old;
 	lin_store(c, seg_lin(c, i->seg, ea, sz, ACCESS_WRITE), sz, v);
-	c->s.gpr[REG_RSP] = new;
+	c->s.gpr[GPR_RSP] = new;
 }
 
 HANDLER(pop_r_2, pop_r, 2)
@@ -85,14 +85,14 @@ HANDLER(pop_m_8, pop_m, 8)
 
 static void pop_r_8(struct vcpu *c, const struct insn *i)
 {
-	uint64_t sp = c->s.gpr[REG_RSP];
+	uint64_t sp = c->s.gpr[GPR_RSP];
 	const struct tlb_entry *e = tlb_slot(c, sp);
 
 	if (unlikely(e->read_tag != ((sp + 7) & ~0xfffULL))) {
 		pop_r_slow_8(c, i);
 		return;
 	}
-	c->s.gpr[REG_RSP] = sp + 8;
+	c->s.gpr[GPR_RSP] = sp + 8;
 	c->s.gpr[i->rm] = host_load((const void *)(e->addend + sp), 8);
 }
 
@@ -111,7 +111,7 @@ static insn_fn *bind_pop(const struct insn *i)
 static void pusha(struct vcpu *c, const struct insn *i)
 {
 	unsigned sz = i->opsize;
-	uint64_t sp = c->s.gpr[REG_RSP];
+	uint64_t sp = c->s.gpr[GPR_RSP];
 
 	for (unsigned n = 0; n < 8; n++) {
 		sp -= sz;
@@ -132,10 +132,10 @@ static void popa(struct vcpu *c, const struct insn *i)
 	for (unsigned n = 0; n < 8; n++) {
 		uint64_t v = peek_val(c, sz, n * sz);
 
-		if (7 - n != REG_RSP)
+		if (7 - n != GPR_RSP)
 			gpr_set(c, 7 - n, sz, v);
 	}
-	stack_set(c, c->s.gpr[REG_RSP] + 8 * sz);
+	stack_set(c, c->s.gpr[GPR_RSP] + 8 * sz);
 }
 
 /* --- ENTER, LEAVE --------------------------------------------------------------------------- */
@@ -150,10 +150,10 @@ static void push_at(struct vcpu *c, uint64_t *sp, unsigned sz, uint64_t v)
 static void enter(struct vcpu *c, const struct insn *i)
 {
 	unsigned sz = i->opsize, level = i->imm >> 16 & 31;
-	uint64_t mask = stack_mask(c), sp = c->s.gpr[REG_RSP], bp = c->s.gpr[REG_RBP], frame;
+	uint64_t mask = stack_mask(c), sp = c->s.gpr[GPR_RSP], bp = c->s.gpr[GPR_RBP], frame;
 
 	push_at(c, &sp, sz, bp);
-	frame = (c->s.gpr[REG_RSP] & ~mask) | sp;
+	frame = (c->s.gpr[GPR_RSP] & ~mask) | sp;
 	for (unsigned n = 1; n < level; n++) {
 		uint64_t at = (bp - n * sz) & mask;
 
@@ -163,17 +163,17 @@ static void enter(struct vcpu *c, const struct insn *i)
 		push_at(c, &sp, sz, frame);
 	sp = (sp - (uint16_t)i->imm) & mask;
 	lin_probe_write(c, seg_lin(c, SEG_SS, sp, sz, ACCESS_WRITE), sz);
-	gpr_set(c, REG_RBP, sz, frame);
+	gpr_set(c, GPR_RBP, sz, frame);
 	stack_set(c, sp);
 }
 
 static ALWAYS_INLINE void leave_sized(struct vcpu *c, const struct insn *i, unsigned sz)
 {
-	uint64_t bp = c->s.gpr[REG_RBP], at = bp & stack_mask(c), v;
+	uint64_t bp = c->s.gpr[GPR_RBP], at = bp & stack_mask(c), v;
 
 	v = lin_load(c, seg_lin(c, SEG_SS, at, sz, ACCESS_READ), sz);
 	stack_set(c, at + sz);
-	c->s.gpr[REG_RBP] = reg_merge(bp, v, sz);
+	c->s.gpr[GPR_RBP] = reg_merge(bp, v, sz);
 }
 
 HANDLER(leave_2, leave_sized, 2)

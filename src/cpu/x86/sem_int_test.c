@@ -26,20 +26,20 @@ static void jcc_setcc_and_cmovcc_follow_the_hosts_conditions(void **state)
 		st->rflags = host.rflags;
 		assert_int_equal(host_exec_run(s->h, (uint8_t *)setcc, 3, &host), 0);
 		sem_decode(s, setcc, 3, MODE_64);
-		st->gpr[REG_RAX] = 0;
+		st->gpr[GPR_RAX] = 0;
 		assert_int_equal(sem_run(s, 0x1000), RAN);
-		assert_int_equal(st->gpr[REG_RAX], host.gpr[REG_RAX]);
+		assert_int_equal(st->gpr[GPR_RAX], host.gpr[GPR_RAX]);
 		sem_decode(s, jcc, 2, MODE_64);
 		assert_int_equal(sem_run(s, 0x1000), RAN);
-		assert_int_equal(st->rip, host.gpr[REG_RAX] ? 0x1012 : 0x1002);
+		assert_int_equal(st->rip, host.gpr[GPR_RAX] ? 0x1012 : 0x1002);
 		sem_decode(s, jcc, 2, MODE_32);
 		assert_int_equal(sem_run(s, 0x1000), RAN);
-		assert_int_equal(st->rip, host.gpr[REG_RAX] ? 0x1012 : 0x1002);
+		assert_int_equal(st->rip, host.gpr[GPR_RAX] ? 0x1012 : 0x1002);
 		sem_decode(s, cmov, 4, MODE_64);
-		st->gpr[REG_RAX] = 1;
-		st->gpr[REG_RCX] = 2;
+		st->gpr[GPR_RAX] = 1;
+		st->gpr[GPR_RCX] = 2;
 		assert_int_equal(sem_run(s, 0x1000), RAN);
-		assert_int_equal(st->gpr[REG_RAX], host.gpr[REG_RAX] ? 2 : 1);
+		assert_int_equal(st->gpr[GPR_RAX], host.gpr[GPR_RAX] ? 2 : 1);
 	}
 }
 
@@ -55,12 +55,12 @@ static bool decimal_agrees(struct sem *s, const char *code, unsigned len, uint64
 	if (sig && sig != SIG_FPE)
 		return false;
 	sem_decode(s, code, len, MODE_32);
-	s->c->s.gpr[REG_RAX] = rax;
+	s->c->s.gpr[GPR_RAX] = rax;
 	s->c->s.rflags = flags;
 	got = sem_run(s, 0x1000);
 	assert_int_equal(got, sig ? EXC_DE : RAN);
 	if (!sig) {
-		assert_int_equal(s->c->s.gpr[REG_RAX], host.gpr[REG_RAX]);
+		assert_int_equal(s->c->s.gpr[GPR_RAX], host.gpr[GPR_RAX]);
 		assert_int_equal(s->c->s.rflags, host.rflags);
 	}
 	return true;
@@ -92,13 +92,13 @@ static void targets_outside_leave_everything_as_it_was(void **state)
 	struct cpu_state *st = &s->c->s;
 	uint64_t sp = (uintptr_t)s->buf + 4096, t = 0x8000000000000000ULL, v;
 
-	st->gpr[REG_RSP] = sp;
-	st->gpr[REG_RAX] = t;
+	st->gpr[GPR_RSP] = sp;
+	st->gpr[GPR_RAX] = t;
 	memset(s->buf, 0x5a, HOST_BUF_BYTES);
 	SEM_CODE(s, "\xff\xd0", MODE_64); /* call rax */
 	assert_int_equal(sem_run(s, 0x1000), EXC_GP);
 	assert_int_equal(st->rip, 0x1000);
-	assert_int_equal(st->gpr[REG_RSP], sp);
+	assert_int_equal(st->gpr[GPR_RSP], sp);
 	memcpy(&v, s->buf + 4096 - 8, 8);
 	assert_int_equal(v, 0x5a5a5a5a5a5a5a5aULL);
 	SEM_CODE(s, "\xff\xe0", MODE_64); /* jmp rax */
@@ -106,15 +106,15 @@ static void targets_outside_leave_everything_as_it_was(void **state)
 	memcpy(s->buf + 4096, &t, 8);
 	SEM_CODE(s, "\xc3", MODE_64);
 	assert_int_equal(sem_run(s, 0x1000), EXC_GP);
-	assert_int_equal(st->gpr[REG_RSP], sp);
+	assert_int_equal(st->gpr[GPR_RSP], sp);
 	sem_flat_mode(s, MODE_32);
 	st->seg[SEG_CS].limit = 0x1fff;
-	st->gpr[REG_RCX] = 5;
+	st->gpr[GPR_RCX] = 5;
 	SEM_CODE(s, "\xe2\x10", MODE_32); /* loop past the limit */
 	assert_int_equal(sem_run(s, 0x1ffa), EXC_GP);
-	assert_int_equal(st->gpr[REG_RCX], 5);
+	assert_int_equal(st->gpr[GPR_RCX], 5);
 	assert_int_equal(sem_run(s, 0x1fe0), RAN);
-	assert_int_equal(st->gpr[REG_RCX], 4);
+	assert_int_equal(st->gpr[GPR_RCX], 4);
 	assert_int_equal(st->rip, 0x1ff2);
 }
 
@@ -142,22 +142,22 @@ static void calls_and_returns_nest(void **state)
 	struct cpu_state *st = &s->c->s;
 	uint64_t sp = (uintptr_t)s->buf + 4096;
 
-	st->gpr[REG_RSP] = sp + 4; /* the return address crosses pages */
+	st->gpr[GPR_RSP] = sp + 4; /* the return address crosses pages */
 	SEM_CODE(s, "\xe8\xfb\x0f\x00\x00", MODE_64);
 	assert_int_equal(sem_run(s, 0x1000), RAN);
 	assert_int_equal(st->rip, 0x2000);
-	assert_int_equal(st->gpr[REG_RSP], sp - 4);
+	assert_int_equal(st->gpr[GPR_RSP], sp - 4);
 	SEM_CODE(s, "\xc2\x08\x01", MODE_64); /* ret 108h */
 	assert_int_equal(sem_run(s, 0x2000), RAN);
 	assert_int_equal(st->rip, 0x1005);
-	assert_int_equal(st->gpr[REG_RSP], sp + 4 + 0x108);
-	st->gpr[REG_RSP] = sp;
+	assert_int_equal(st->gpr[GPR_RSP], sp + 4 + 0x108);
+	st->gpr[GPR_RSP] = sp;
 	SEM_CODE(s, "\xe8\xfb\x0f\x00\x00", MODE_64);
 	assert_int_equal(sem_run(s, 0x1000), RAN);
 	SEM_CODE(s, "\xc3", MODE_64);
 	assert_int_equal(sem_run(s, 0x2000), RAN);
 	assert_int_equal(st->rip, 0x1005);
-	assert_int_equal(st->gpr[REG_RSP], sp);
+	assert_int_equal(st->gpr[GPR_RSP], sp);
 }
 
 /* --- the stack in other modes ----------------------------------------------------------- */
@@ -170,18 +170,18 @@ static void a_16_bit_stack_wraps_and_keeps_the_upper_half(void **state)
 
 	sem_flat_mode(s, MODE_16);
 	st->seg[SEG_SS].base = (uintptr_t)s->buf;
-	st->gpr[REG_RSP] = 0x12340100;
-	st->gpr[REG_RAX] = 0xbeef;
+	st->gpr[GPR_RSP] = 0x12340100;
+	st->gpr[GPR_RAX] = 0xbeef;
 	SEM_CODE(s, "\x50", MODE_16);
 	assert_int_equal(sem_run(s, 0), RAN);
-	assert_int_equal(st->gpr[REG_RSP], 0x123400fe);
+	assert_int_equal(st->gpr[GPR_RSP], 0x123400fe);
 	memcpy(&v, s->buf + 0xfe, 2);
 	assert_int_equal(v, 0xbeef);
-	st->gpr[REG_RSP] = 0x1234fffe;
+	st->gpr[GPR_RSP] = 0x1234fffe;
 	SEM_CODE(s, "\x58", MODE_16);
 	st->seg[SEG_SS].base = (uintptr_t)s->buf - 0xf000;
 	assert_int_equal(sem_run(s, 0), RAN);
-	assert_int_equal(st->gpr[REG_RSP], 0x12340000);
+	assert_int_equal(st->gpr[GPR_RSP], 0x12340000);
 }
 
 static void bound_raises_outside_its_limits_only(void **state)
@@ -191,10 +191,10 @@ static void bound_raises_outside_its_limits_only(void **state)
 
 	sem_flat_mode(s, MODE_32);
 	memcpy(s->buf, limits, sizeof(limits));
-	s->c->s.gpr[REG_RBX] = (uintptr_t)s->buf;
+	s->c->s.gpr[GPR_RBX] = (uintptr_t)s->buf;
 	SEM_CODE(s, "\x62\x03", MODE_32); /* bound eax, [ebx] */
 	for (int32_t v = -8; v < 10; v++) {
-		s->c->s.gpr[REG_RAX] = (uint32_t)v;
+		s->c->s.gpr[GPR_RAX] = (uint32_t)v;
 		assert_int_equal(sem_run(s, 0), v < -5 || v > 7 ? EXC_BR : RAN);
 	}
 }
@@ -229,8 +229,8 @@ static void read_modify_write_of_a_device_commits_last(void **state)
 	struct cpu_state *st = &s->c->s;
 
 	for (unsigned n = 0; n < ARRAY_SIZE(cases); n++) {
-		st->gpr[REG_RBX] = 0x40;
-		st->gpr[REG_RAX] = 0x20;
+		st->gpr[GPR_RBX] = 0x40;
+		st->gpr[GPR_RAX] = 0x20;
 		st->rflags = FL_RES1 | FL_STATUS;
 		ext_commit(s->c);
 		sem_decode(s, cases[n].code, cases[n].len, MODE_64);
@@ -241,7 +241,7 @@ static void read_modify_write_of_a_device_commits_last(void **state)
 		assert_true(s->exit.write);
 		assert_int_equal(s->exit.data, cases[n].written);
 		assert_int_equal(st->rflags & FL_STATUS, FL_STATUS);
-		assert_int_equal(st->gpr[REG_RAX], 0x20);
+		assert_int_equal(st->gpr[GPR_RAX], 0x20);
 		assert_false(s->c->split_held);
 		answer(s, 0);
 		assert_int_equal(sem_run(s, 0x1000), RAN);
@@ -255,14 +255,14 @@ static void locked_operations_cross_pages(void **state)
 	uint64_t v = 0x00ffffffffffffffULL;
 
 	memcpy(s->buf + 4093, &v, 8);
-	st->gpr[REG_RBX] = (uintptr_t)s->buf + 4093;
+	st->gpr[GPR_RBX] = (uintptr_t)s->buf + 4093;
 	SEM_CODE(s, "\xf0\x48\xff\x03", MODE_64); /* lock inc qword [rbx] */
 	assert_int_equal(sem_run(s, 0x1000), RAN);
 	memcpy(&v, s->buf + 4093, 8);
 	assert_int_equal(v, 0x0100000000000000ULL);
 	assert_false(s->c->split_held);
-	st->gpr[REG_RAX] = v;
-	st->gpr[REG_RCX] = 77;
+	st->gpr[GPR_RAX] = v;
+	st->gpr[GPR_RCX] = 77;
 	SEM_CODE(s, "\xf0\x48\x0f\xb1\x0b", MODE_64); /* lock cmpxchg [rbx], rcx */
 	assert_int_equal(sem_run(s, 0x1000), RAN);
 	memcpy(&v, s->buf + 4093, 8);
@@ -277,15 +277,15 @@ static void stores_to_the_running_page_end_the_block(void **state)
 	struct sem *s = *state;
 
 	for (unsigned n = 0; n < ARRAY_SIZE(codes); n++) {
-		s->c->s.gpr[REG_RAX] = 0;
-		s->c->s.gpr[REG_RBX] = (uintptr_t)s->buf + 64;
-		s->c->s.gpr[REG_RSP] = (uintptr_t)s->buf + 64;
+		s->c->s.gpr[GPR_RAX] = 0;
+		s->c->s.gpr[GPR_RBX] = (uintptr_t)s->buf + 64;
+		s->c->s.gpr[GPR_RSP] = (uintptr_t)s->buf + 64;
 		sem_decode(s, codes[n], (unsigned)strlen(codes[n]), MODE_64);
 		s->c->code_page = (uintptr_t)s->buf + 4096;
 		s->c->end_block = false;
 		assert_int_equal(sem_run(s, 0x1000), RAN);
 		assert_false(s->c->end_block);
-		s->c->s.gpr[REG_RSP] = (uintptr_t)s->buf + 64;
+		s->c->s.gpr[GPR_RSP] = (uintptr_t)s->buf + 64;
 		s->c->code_page = (uintptr_t)s->buf;
 		assert_int_equal(sem_run(s, 0x1000), RAN);
 		assert_true(s->c->end_block);

@@ -28,13 +28,13 @@ static ALWAYS_INLINE void advance(struct vcpu *c, const struct insn *i, unsigned
 
 static ALWAYS_INLINE gva_t source_lin(struct vcpu *c, const struct insn *i, unsigned sz)
 {
-	return seg_lin(c, i->seg, gpr_get(c, REG_RSI, i->adsize), sz, ACCESS_READ);
+	return seg_lin(c, i->seg, gpr_get(c, GPR_RSI, i->adsize), sz, ACCESS_READ);
 }
 
 static ALWAYS_INLINE gva_t dest_lin(struct vcpu *c, const struct insn *i, unsigned sz,
 				    unsigned access)
 {
-	return seg_lin(c, SEG_ES, gpr_get(c, REG_RDI, i->adsize), sz, access);
+	return seg_lin(c, SEG_ES, gpr_get(c, GPR_RDI, i->adsize), sz, access);
 }
 
 /* --- one element ------------------------------------------------------------------- */
@@ -71,7 +71,7 @@ static ALWAYS_INLINE void cmps_element(struct vcpu *c, const struct insn *i, uns
 /* A fault of the destination comes before the port is read: no data is lost. */
 static ALWAYS_INLINE void ins_element(struct vcpu *c, const struct insn *i, unsigned sz)
 {
-	uint16_t port = (uint16_t)c->s.gpr[REG_RDX];
+	uint16_t port = (uint16_t)c->s.gpr[GPR_RDX];
 	uint64_t v = 0;
 	gva_t lin;
 
@@ -84,7 +84,7 @@ static ALWAYS_INLINE void ins_element(struct vcpu *c, const struct insn *i, unsi
 
 static ALWAYS_INLINE void outs_element(struct vcpu *c, const struct insn *i, unsigned sz)
 {
-	uint16_t port = (uint16_t)c->s.gpr[REG_RDX];
+	uint16_t port = (uint16_t)c->s.gpr[GPR_RDX];
 	uint64_t v;
 
 	port_check(c, port, sz);
@@ -102,19 +102,19 @@ static ALWAYS_INLINE void element(struct vcpu *c, const struct insn *i, enum x86
 		lin_store(c, dest_lin(c, i, sz, ACCESS_WRITE), sz, v);
 		break;
 	case OP_CMPS: cmps_element(c, i, sz); break;
-	case OP_STOS: lin_store(c, dest_lin(c, i, sz, ACCESS_WRITE), sz, c->s.gpr[REG_RAX]); break;
-	case OP_LODS: gpr_set(c, REG_RAX, sz, lin_load(c, source_lin(c, i, sz), sz)); break;
+	case OP_STOS: lin_store(c, dest_lin(c, i, sz, ACCESS_WRITE), sz, c->s.gpr[GPR_RAX]); break;
+	case OP_LODS: gpr_set(c, GPR_RAX, sz, lin_load(c, source_lin(c, i, sz), sz)); break;
 	case OP_SCAS:
 		v = lin_load(c, dest_lin(c, i, sz, ACCESS_READ), sz);
-		compare(c, sz, c->s.gpr[REG_RAX], v);
+		compare(c, sz, c->s.gpr[GPR_RAX], v);
 		break;
 	case OP_INS: ins_element(c, i, sz); break;
 	default: outs_element(c, i, sz); break;
 	}
 	if (op == OP_MOVS || op == OP_CMPS || op == OP_LODS || op == OP_OUTS)
-		advance(c, i, REG_RSI, step);
+		advance(c, i, GPR_RSI, step);
 	if (op != OP_LODS && op != OP_OUTS)
-		advance(c, i, REG_RDI, step);
+		advance(c, i, GPR_RDI, step);
 }
 
 /* --- runs within a page -------------------------------------------------------------- */
@@ -162,7 +162,7 @@ static bool hits_itself(const struct vcpu *c, const struct insn *i, const void *
 #define HOST_MOVS(suf, mod, insn) \
 	asm volatile("rep " insn suf : "+S"(src), "+D"(dst), "+c"(left) : : "memory")
 #define HOST_STOS(suf, mod, insn) \
-	asm volatile("rep " insn suf : "+D"(dst), "+c"(left) : "a"(c->s.gpr[REG_RAX]) : "memory")
+	asm volatile("rep " insn suf : "+D"(dst), "+c"(left) : "a"(c->s.gpr[GPR_RAX]) : "memory")
 #define HOST_CMPS(suf, mod, insn)                                 \
 	asm volatile(insn suf FLAGS_OUT                           \
 		     : "+S"(src), "+D"(dst), "+c"(left), "=a"(ax) \
@@ -176,17 +176,17 @@ static ALWAYS_INLINE uint64_t run(struct vcpu *c, const struct insn *i, enum x86
 				  uint64_t want)
 {
 	bool two = op == OP_MOVS || op == OP_CMPS, write = op == OP_MOVS || op == OP_STOS;
-	uint64_t n = want, done, left, ax = c->s.gpr[REG_RAX];
+	uint64_t n = want, done, left, ax = c->s.gpr[GPR_RAX];
 	void *src = NULL, *dst;
 
 	if (op == OP_LODS || op == OP_INS || op == OP_OUTS || c->s.rflags & FL_DF)
 		return 0;
 	if (two) {
-		src = run_ptr(c, i, i->seg, REG_RSI, ACCESS_READ, sz, &n);
+		src = run_ptr(c, i, i->seg, GPR_RSI, ACCESS_READ, sz, &n);
 		if (!src)
 			return 0;
 	}
-	dst = run_ptr(c, i, SEG_ES, REG_RDI, write ? ACCESS_WRITE : ACCESS_READ, sz, &n);
+	dst = run_ptr(c, i, SEG_ES, GPR_RDI, write ? ACCESS_WRITE : ACCESS_READ, sz, &n);
 	if (!dst)
 		return 0;
 	if (write && hits_itself(c, i, dst, n * sz))
@@ -208,8 +208,8 @@ static ALWAYS_INLINE uint64_t run(struct vcpu *c, const struct insn *i, enum x86
 	if (op == OP_CMPS || op == OP_SCAS)
 		flags_out(c, ax);
 	if (two)
-		advance(c, i, REG_RSI, done * sz);
-	advance(c, i, REG_RDI, done * sz);
+		advance(c, i, GPR_RSI, done * sz);
+	advance(c, i, GPR_RDI, done * sz);
 	return done;
 }
 
@@ -234,13 +234,13 @@ static void forbid_port(struct vcpu *c, unsigned sz)
 {
 	uint32_t db = c->db_pending;
 
-	port_check(c, (uint16_t)c->s.gpr[REG_RDX], sz);
+	port_check(c, (uint16_t)c->s.gpr[GPR_RDX], sz);
 	c->db_pending = db; /* no access, no breakpoint */
 }
 
 static ALWAYS_INLINE void repeat(struct vcpu *c, const struct insn *i, enum x86_op op, unsigned sz)
 {
-	uint64_t left = gpr_get(c, REG_RCX, i->adsize), done;
+	uint64_t left = gpr_get(c, GPR_RCX, i->adsize), done;
 
 	if (!left && (op == OP_INS || op == OP_OUTS))
 		forbid_port(c, sz);
@@ -251,7 +251,7 @@ static ALWAYS_INLINE void repeat(struct vcpu *c, const struct insn *i, enum x86_
 			done = 1;
 		}
 		left -= done;
-		gpr_set(c, REG_RCX, i->adsize, left);
+		gpr_set(c, GPR_RCX, i->adsize, left);
 		ext_commit(c);
 		if (!left || condition_ends(c, i, op))
 			return;

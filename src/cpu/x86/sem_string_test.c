@@ -7,9 +7,9 @@
 
 static void aim(struct sem *s, uint64_t src, uint64_t dst, uint64_t count)
 {
-	s->c->s.gpr[REG_RSI] = src;
-	s->c->s.gpr[REG_RDI] = dst;
-	s->c->s.gpr[REG_RCX] = count;
+	s->c->s.gpr[GPR_RSI] = src;
+	s->c->s.gpr[GPR_RDI] = dst;
+	s->c->s.gpr[GPR_RCX] = count;
 	s->c->s.rflags = FL_RES1;
 	s->c->end_block = false;
 	ext_commit(s->c);
@@ -46,9 +46,9 @@ static void forward_copies_repeat_overlapping_bytes(void **state)
 		aim(s, base + src, base + dst, len);
 		assert_int_equal(run_to_end(s), 1);
 		assert_memory_equal(s->buf, want, HOST_BUF_BYTES);
-		assert_int_equal(s->c->s.gpr[REG_RCX], 0);
-		assert_int_equal(s->c->s.gpr[REG_RSI], base + src + len);
-		assert_int_equal(s->c->s.gpr[REG_RDI], base + dst + len);
+		assert_int_equal(s->c->s.gpr[GPR_RCX], 0);
+		assert_int_equal(s->c->s.gpr[GPR_RSI], base + src + len);
+		assert_int_equal(s->c->s.gpr[GPR_RDI], base + dst + len);
 	}
 }
 
@@ -63,12 +63,12 @@ static void a_request_interrupts_between_elements(void **state)
 	assert_int_equal(sem_run(s, 0x1000), RAN);
 	assert_int_equal(s->c->s.rip, 0x1000);
 	assert_true(s->c->end_block);
-	assert_int_equal(s->c->s.gpr[REG_RCX], 99);
-	assert_int_equal(s->c->s.gpr[REG_RDI], base + 8);
+	assert_int_equal(s->c->s.gpr[GPR_RCX], 99);
+	assert_int_equal(s->c->s.gpr[GPR_RDI], base + 8);
 	s->c->requests = 0;
 	assert_int_equal(run_to_end(s), 1);
-	assert_int_equal(s->c->s.gpr[REG_RCX], 0);
-	assert_int_equal(s->c->s.gpr[REG_RDI], base + 800);
+	assert_int_equal(s->c->s.gpr[GPR_RCX], 0);
+	assert_int_equal(s->c->s.gpr[GPR_RDI], base + 800);
 }
 
 static void a_single_step_is_one_element(void **state)
@@ -93,13 +93,13 @@ static void a_store_to_the_running_page_stops_the_repetition(void **state)
 	assert_int_equal(sem_run(s, 0x1000), RAN);
 	assert_int_equal(s->c->s.rip, 0x1000);
 	assert_true(s->c->end_block);
-	assert_int_equal(s->c->s.gpr[REG_RCX], 400 - (2 * 4096 - 8000));
+	assert_int_equal(s->c->s.gpr[GPR_RCX], 400 - (2 * 4096 - 8000));
 	run_to_end(s);
-	assert_int_equal(s->c->s.gpr[REG_RCX], 0);
+	assert_int_equal(s->c->s.gpr[GPR_RCX], 0);
 	/* the instruction itself is at the start of its page: element by element */
 	aim(s, 0, base + 4096, 50);
 	assert_int_equal(sem_run(s, 0x1000), RAN);
-	assert_int_equal(s->c->s.gpr[REG_RCX], 49);
+	assert_int_equal(s->c->s.gpr[GPR_RCX], 49);
 }
 
 /* Behind the buffer there is a hole, which is a device to the fixture. */
@@ -114,14 +114,14 @@ static void leaving_midway_leaves_exact_registers(void **state)
 	assert_int_equal(s->exit.reason, EXIT_MMIO);
 	assert_int_equal(s->exit.addr, end);
 	assert_int_equal(s->c->s.rip, 0x1000);
-	assert_int_equal(s->c->s.gpr[REG_RCX], 3);
-	assert_int_equal(s->c->s.gpr[REG_RSI], base + 10);
-	assert_int_equal(s->c->s.gpr[REG_RDI], end);
+	assert_int_equal(s->c->s.gpr[GPR_RCX], 3);
+	assert_int_equal(s->c->s.gpr[GPR_RSI], base + 10);
+	assert_int_equal(s->c->s.gpr[GPR_RDI], end);
 	SEM_CODE(s, "\xf3\x66\xa7", MODE_64); /* repe cmpsw */
 	memset(s->buf, 0, HOST_BUF_BYTES);
 	aim(s, base, end - 10, 8);
 	assert_int_equal(sem_run(s, 0x1000), LEFT);
-	assert_int_equal(s->c->s.gpr[REG_RCX], 3);
+	assert_int_equal(s->c->s.gpr[GPR_RCX], 3);
 	assert_true(s->c->s.rflags & FL_ZF);
 }
 
@@ -142,17 +142,17 @@ static void port_strings_commit_an_element_an_exit(void **state)
 
 	SEM_CODE(s, "\xf3\x6c", MODE_64); /* rep insb */
 	aim(s, 0, base, 3);
-	s->c->s.gpr[REG_RDX] = 0x1f0;
+	s->c->s.gpr[GPR_RDX] = 0x1f0;
 	for (unsigned n = 0; n < 3; n++) {
 		assert_int_equal(sem_run(s, 0x1000), LEFT);
 		assert_int_equal(s->exit.reason, EXIT_PIO);
 		assert_int_equal(s->exit.addr, 0x1f0);
-		assert_int_equal(s->c->s.gpr[REG_RCX], 3 - n);
+		assert_int_equal(s->c->s.gpr[GPR_RCX], 3 - n);
 		answer(s, 'a' + n);
 	}
 	assert_int_equal(sem_run(s, 0x1000), RAN);
 	assert_memory_equal(s->buf, "abc", 3);
-	assert_int_equal(s->c->s.gpr[REG_RDI], base + 3);
+	assert_int_equal(s->c->s.gpr[GPR_RDI], base + 3);
 	SEM_CODE(s, "\xf3\x6e", MODE_64); /* rep outsb */
 	aim(s, base, 0, 3);
 	for (unsigned n = 0; n < 3; n++) {
@@ -162,7 +162,7 @@ static void port_strings_commit_an_element_an_exit(void **state)
 		answer(s, 0);
 	}
 	assert_int_equal(sem_run(s, 0x1000), RAN);
-	assert_int_equal(s->c->s.gpr[REG_RCX], 0);
+	assert_int_equal(s->c->s.gpr[GPR_RCX], 0);
 }
 
 static void ins_faults_before_it_reads_the_port(void **state)
@@ -191,14 +191,14 @@ static void real_mode_copies_stop_at_the_segments_limit(void **state)
 	SEM_CODE(s, "\xf3\xa5", MODE_16); /* rep movsw */
 	aim(s, 0xabcd0000, 0x12341f00, 0x40);
 	assert_int_equal(run_to_end(s), 1);
-	assert_int_equal(s->c->s.gpr[REG_RSI], 0xabcd0080);
-	assert_int_equal(s->c->s.gpr[REG_RDI], 0x12341f80);
+	assert_int_equal(s->c->s.gpr[GPR_RSI], 0xabcd0080);
+	assert_int_equal(s->c->s.gpr[GPR_RDI], 0x12341f80);
 	assert_int_equal(s->buf[0x1f7f], 0x11);
 	assert_int_equal(s->buf[0x1f80], 0);
 	aim(s, 0, 0x1f81, 0x40);
 	assert_int_equal(sem_run(s, 0x1000), EXC_GP);
-	assert_int_equal(s->c->s.gpr[REG_RCX], 1);
-	assert_int_equal(s->c->s.gpr[REG_RDI], 0x1fff);
+	assert_int_equal(s->c->s.gpr[GPR_RCX], 1);
+	assert_int_equal(s->c->s.gpr[GPR_RDI], 0x1fff);
 }
 
 int main(void)

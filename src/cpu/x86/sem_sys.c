@@ -55,7 +55,7 @@ void port_check(struct vcpu *c, uint16_t port, unsigned size)
 
 static uint16_t port_of(const struct vcpu *c, const struct insn *i)
 {
-	return i->form == FORM_IO_I ? (uint8_t)i->imm : (uint16_t)c->s.gpr[REG_RDX];
+	return i->form == FORM_IO_I ? (uint8_t)i->imm : (uint16_t)c->s.gpr[GPR_RDX];
 }
 
 static void op_in(struct vcpu *c, const struct insn *i)
@@ -65,13 +65,13 @@ static void op_in(struct vcpu *c, const struct insn *i)
 
 	port_check(c, port, i->opsize);
 	ext_access(c, EXIT_PIO, port, i->opsize, false, &v, NULL);
-	gpr_set(c, REG_RAX, i->opsize, v);
+	gpr_set(c, GPR_RAX, i->opsize, v);
 }
 
 static void op_out(struct vcpu *c, const struct insn *i)
 {
 	uint16_t port = port_of(c, i);
-	uint64_t v = gpr_get(c, REG_RAX, i->opsize);
+	uint64_t v = gpr_get(c, GPR_RAX, i->opsize);
 
 	port_check(c, port, i->opsize);
 	ext_access(c, EXIT_PIO, port, i->opsize, true, &v, NULL);
@@ -167,7 +167,7 @@ static void op_popf(struct vcpu *c, const struct insn *i)
 		mask |= FL_IF;
 	if (c->cpl == 0)
 		mask |= FL_IOPL;
-	c->s.gpr[REG_RSP] = (c->s.gpr[REG_RSP] & ~m) | ((c->s.gpr[REG_RSP] + i->opsize) & m);
+	c->s.gpr[GPR_RSP] = (c->s.gpr[GPR_RSP] & ~m) | ((c->s.gpr[GPR_RSP] + i->opsize) & m);
 	flags_merge(c, v, mask);
 	vcpu_update_view(c);
 	c->end_block = true;
@@ -192,16 +192,16 @@ static void op_rdmsr(struct vcpu *c, const struct insn *i)
 	uint64_t v;
 
 	need_cpl0(c);
-	msr_read(c, (uint32_t)c->s.gpr[REG_RCX], &v);
-	c->s.gpr[REG_RAX] = (uint32_t)v;
-	c->s.gpr[REG_RDX] = v >> 32;
+	msr_read(c, (uint32_t)c->s.gpr[GPR_RCX], &v);
+	c->s.gpr[GPR_RAX] = (uint32_t)v;
+	c->s.gpr[GPR_RDX] = v >> 32;
 }
 
 static void op_wrmsr(struct vcpu *c, const struct insn *i)
 {
 	need_cpl0(c);
-	msr_write(c, (uint32_t)c->s.gpr[REG_RCX],
-		  (uint32_t)c->s.gpr[REG_RAX] | c->s.gpr[REG_RDX] << 32);
+	msr_write(c, (uint32_t)c->s.gpr[GPR_RCX],
+		  (uint32_t)c->s.gpr[GPR_RAX] | c->s.gpr[GPR_RDX] << 32);
 }
 
 static void op_rdtsc(struct vcpu *c, const struct insn *i)
@@ -211,14 +211,14 @@ static void op_rdtsc(struct vcpu *c, const struct insn *i)
 	if (c->s.cr4 & CR4_TSD && c->cpl)
 		raise_gp(c, 0);
 	v = guest_tsc(c);
-	c->s.gpr[REG_RAX] = (uint32_t)v;
-	c->s.gpr[REG_RDX] = v >> 32;
+	c->s.gpr[GPR_RAX] = (uint32_t)v;
+	c->s.gpr[GPR_RDX] = v >> 32;
 }
 
 static void op_rdtscp(struct vcpu *c, const struct insn *i)
 {
 	op_rdtsc(c, i);
-	c->s.gpr[REG_RCX] = (uint32_t)c->s.tsc_aux;
+	c->s.gpr[GPR_RCX] = (uint32_t)c->s.tsc_aux;
 }
 
 static void op_rdpid(struct vcpu *c, const struct insn *i)
@@ -236,12 +236,12 @@ static void op_cpuid(struct vcpu *c, const struct insn *i)
 {
 	struct cpuid_regs r;
 
-	cpuid_query(c->model, c->index, (uint32_t)c->s.gpr[REG_RAX], (uint32_t)c->s.gpr[REG_RCX],
+	cpuid_query(c->model, c->index, (uint32_t)c->s.gpr[GPR_RAX], (uint32_t)c->s.gpr[GPR_RCX],
 		    c->s.cr4, c->s.xcr0, c->s.xss, c->s.apic_base, &r);
-	c->s.gpr[REG_RAX] = r.eax;
-	c->s.gpr[REG_RBX] = r.ebx;
-	c->s.gpr[REG_RCX] = r.ecx;
-	c->s.gpr[REG_RDX] = r.edx;
+	c->s.gpr[GPR_RAX] = r.eax;
+	c->s.gpr[GPR_RBX] = r.ebx;
+	c->s.gpr[GPR_RCX] = r.ecx;
+	c->s.gpr[GPR_RDX] = r.edx;
 }
 
 static void op_hypercall(struct vcpu *c, const struct insn *i)
@@ -249,7 +249,7 @@ static void op_hypercall(struct vcpu *c, const struct insn *i)
 	uint64_t v = 0;
 
 	ext_access(c, EXIT_HYPERCALL, 0, 8, false, &v, NULL);
-	c->s.gpr[REG_RAX] = c->mode == MODE_64 ? v : (uint32_t)v;
+	c->s.gpr[GPR_RAX] = c->mode == MODE_64 ? v : (uint32_t)v;
 }
 
 /* --- random numbers: offered only where the host has them ------------------------------------- */

@@ -52,11 +52,11 @@ void op_push_s(struct vcpu *c, const struct insn *i)
 
 void op_pop_s(struct vcpu *c, const struct insn *i)
 {
-	uint64_t mask = stack_mask(c), sp = c->s.gpr[REG_RSP];
+	uint64_t mask = stack_mask(c), sp = c->s.gpr[GPR_RSP];
 	uint16_t sel = (uint16_t)peek_val(c, i->opsize, 0);
 
 	seg_load(c, i->reg, sel);
-	c->s.gpr[REG_RSP] = (sp & ~mask) | ((sp + i->opsize) & mask);
+	c->s.gpr[GPR_RSP] = (sp & ~mask) | ((sp + i->opsize) & mask);
 	if (i->reg == SEG_SS)
 		ss_loaded(c);
 }

@@ -21,8 +21,8 @@ static void syscall_and_sysret_swap_privilege_and_flags(void **state)
 	PASSES(t, op_syscall(c, &i));
 	assert_int_equal(c->cpl, 0);
 	assert_int_equal(c->s.rip, 0xffff800000001000);
-	assert_int_equal(c->s.gpr[REG_RCX], 0x400000);
-	assert_int_equal(c->s.gpr[REG_R11], FL_RES1 | FL_IF | FL_AC | FL_CF);
+	assert_int_equal(c->s.gpr[GPR_RCX], 0x400000);
+	assert_int_equal(c->s.gpr[GPR_R11], FL_RES1 | FL_IF | FL_AC | FL_CF);
 	assert_int_equal(c->s.rflags, FL_RES1 | FL_CF);
 	assert_int_equal(c->s.seg[SEG_CS].sel, 8);
 	assert_int_equal(c->s.seg[SEG_SS].sel, 16);
@@ -45,7 +45,7 @@ static void sysret_to_a_non_canonical_address_follows_the_vendor(void **state)
 	long64(t);
 	t->g->vm->soft.model.amd = false;
 	t->c->s.star = 0x0023000800000000;
-	t->c->s.gpr[REG_RCX] = BIT(50);
+	t->c->s.gpr[GPR_RCX] = BIT(50);
 	RAISES(t, EXC_GP, 0, op_sysret(t->c, &i));
 	assert_int_equal(t->c->cpl, 0);
 	t->g->vm->soft.model.amd = true;
@@ -70,10 +70,10 @@ static void sysenter_works_in_long_mode_on_intel_only(void **state)
 	t->g->vm->soft.model.amd = false;
 	PASSES(t, op_sysenter(c, &i));
 	assert_int_equal(c->s.rip, 0xffff800000002000);
-	assert_int_equal(c->s.gpr[REG_RSP], 0xffff800000003000);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0xffff800000003000);
 	assert_int_equal(c->mode, MODE_64);
-	c->s.gpr[REG_RDX] = 0x100001000;
-	c->s.gpr[REG_RCX] = 0x2000;
+	c->s.gpr[GPR_RDX] = 0x100001000;
+	c->s.gpr[GPR_RCX] = 0x2000;
 	PASSES(t, op_sysexit(c, &i));
 	assert_int_equal(c->s.rip, 0x1000);
 	assert_int_equal(c->mode, MODE_32);
@@ -87,9 +87,9 @@ static void sysenter_works_in_long_mode_on_intel_only(void **state)
 
 static void mov_cr(struct t *t, unsigned n, uint64_t v)
 {
-	const struct insn i = {.op = OP_MOV_CR_R, .opsize = 8, .reg = (uint8_t)n, .rm = REG_RAX};
+	const struct insn i = {.op = OP_MOV_CR_R, .opsize = 8, .reg = (uint8_t)n, .rm = GPR_RAX};
 
-	t->c->s.gpr[REG_RAX] = v;
+	t->c->s.gpr[GPR_RAX] = v;
 	op_mov_cr_r(t->c, &i);
 }
 
@@ -150,10 +150,10 @@ static void debug_registers_obey_de_gd_and_their_fixed_bits(void **state)
 {
 	struct t *t = *state;
 	struct vcpu *c = t->c;
-	struct insn i = {.op = OP_MOV_DR_R, .opsize = 8, .rm = REG_RAX};
+	struct insn i = {.op = OP_MOV_DR_R, .opsize = 8, .rm = GPR_RAX};
 
 	long64(t);
-#define MOV_DR(n, v) (i.reg = (n), c->s.gpr[REG_RAX] = (v), op_mov_dr_r(c, &i))
+#define MOV_DR(n, v) (i.reg = (n), c->s.gpr[GPR_RAX] = (v), op_mov_dr_r(c, &i))
 	RAISES(t, EXC_UD, NO_ERROR, MOV_DR(4, 0)); /* CR4.DE is on */
 	RAISES(t, EXC_UD, NO_ERROR, MOV_DR(8, 0));
 	RAISES(t, EXC_GP, 0, MOV_DR(7, BIT(32)));

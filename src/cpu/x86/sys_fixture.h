@@ -134,7 +134,7 @@ static inline uint32_t peek32(struct t *t, uint64_t at)
 
 static inline void frame(struct t *t, unsigned n, const uint64_t *v)
 {
-	t->c->s.gpr[REG_RSP] = G_STACK - 8 * n;
+	t->c->s.gpr[GPR_RSP] = G_STACK - 8 * n;
 	for (unsigned i = 0; i < n; i++)
 		poke64(t->g, G_STACK - 8 * (n - i), v[i]);
 }

@@ -45,7 +45,7 @@ static void a_32_bit_gate_pushes_on_the_same_stack_or_the_inner_one(void **state
 	PASSES(t, deliver_event(c, 14, false, true, 0xabcd, 0x5555));
 	assert_int_equal(c->s.rip, 0x12345678);
 	assert_int_equal(c->s.rflags, FL_RES1 | FL_CF);
-	assert_int_equal(c->s.gpr[REG_RSP], G_STACK - 16);
+	assert_int_equal(c->s.gpr[GPR_RSP], G_STACK - 16);
 	assert_int_equal(peek32(t, G_STACK - 16), 0xabcd);
 	assert_int_equal(peek32(t, G_STACK - 12), 0x5555);
 	assert_int_equal(peek32(t, G_STACK - 8), G_CS32);
@@ -60,7 +60,7 @@ static void a_32_bit_gate_pushes_on_the_same_stack_or_the_inner_one(void **state
 	assert_int_equal(c->s.rip, 0x1234);
 	assert_int_equal(c->s.rflags, FL_RES1 | FL_IF); /* a trap gate */
 	assert_int_equal(c->s.seg[SEG_SS].sel, G_DS);
-	assert_int_equal(c->s.gpr[REG_RSP], 0x31000 - 20);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0x31000 - 20);
 	assert_int_equal(peek32(t, 0x31000 - 4), G_DS | 3);
 	assert_int_equal(peek32(t, 0x31000 - 8), G_STACK);
 	assert_int_equal(peek32(t, 0x31000 - 16), G_CS32 | 3);
@@ -93,7 +93,7 @@ static void the_inner_stack_is_checked_with_ts_and_ss(void **state)
 	c->s.tr.limit = 8;
 	RAISES(t, EXC_TS, G_TR | 1, deliver_event(c, 0x20, false, false, 0, 0));
 	assert_int_equal(c->cpl, 3);
-	assert_int_equal(c->s.gpr[REG_RSP], G_STACK);
+	assert_int_equal(c->s.gpr[GPR_RSP], G_STACK);
 }
 
 static void long_mode_aligns_the_stack_and_pushes_five(void **state)
@@ -103,10 +103,10 @@ static void long_mode_aligns_the_stack_and_pushes_five(void **state)
 
 	long64(t);
 	guest_gate(t->g, 13, 0xffff800012345678, 0);
-	c->s.gpr[REG_RSP] = G_STACK - 3;
+	c->s.gpr[GPR_RSP] = G_STACK - 3;
 	PASSES(t, deliver_event(c, 13, false, true, 0x18, 0x5555));
 	assert_int_equal(c->s.rip, 0xffff800012345678);
-	assert_int_equal(c->s.gpr[REG_RSP], G_STACK - 16 - 48);
+	assert_int_equal(c->s.gpr[GPR_RSP], G_STACK - 16 - 48);
 	assert_int_equal(peek64(t->g, G_STACK - 24), G_DS);
 	assert_int_equal(peek64(t->g, G_STACK - 32), G_STACK - 3);
 	assert_int_equal(peek64(t->g, G_STACK - 48), G_CS64);
@@ -125,13 +125,13 @@ static void long_mode_switches_stacks_by_ist_and_privilege(void **state)
 	poke64(t->g, G_IDT + 2 * 16, peek64(t->g, G_IDT + 2 * 16) | 3ULL << 32);
 	poke64(t->g, G_TSS + 28 + 24, 0x40008);
 	PASSES(t, deliver_event(c, 2, false, false, 0, 0x5555));
-	assert_int_equal(c->s.gpr[REG_RSP], 0x40000 - 40);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0x40000 - 40);
 	long64(t);
 	guest_gate(t->g, 0x80, 0x1234, 3);
 	set_cpl(t, 3);
 	PASSES(t, deliver_event(c, 0x80, true, false, 0, 0x5555));
 	assert_int_equal(c->cpl, 0);
-	assert_int_equal(c->s.gpr[REG_RSP], G_STACK + 0x1000 - 40);
+	assert_int_equal(c->s.gpr[GPR_RSP], G_STACK + 0x1000 - 40);
 	assert_int_equal(c->s.seg[SEG_SS].sel, 0);
 	assert_int_equal(c->s.seg[SEG_SS].attr, 0);
 	long64(t);
@@ -186,7 +186,7 @@ static void real_mode_vectors_push_six_bytes(void **state)
 	PASSES(t, deliver_event(c, 0x21, true, false, 0, 0x5555));
 	assert_int_equal(c->s.rip, 0x1234);
 	assert_int_equal(c->s.seg[SEG_CS].base, 0xf0000);
-	assert_int_equal(c->s.gpr[REG_RSP], 0x6ffa);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0x6ffa);
 	assert_int_equal(peek64(t->g, 0x6ffa) & 0xffffffffffff, 0x030200005555);
 	assert_int_equal(c->s.rflags, FL_RES1);
 	c->s.idt.limit = 0x21 * 4 + 2;
@@ -204,7 +204,7 @@ static void enter_vm86(struct t *t)
 	c->s.rflags = FL_RES1 | FL_VM | FL_IF;
 	for (unsigned i = 0; i < SEG_COUNT; i++)
 		seg_set_vm86(c, i, (uint16_t)(0x1000 + i));
-	c->s.gpr[REG_RSP] = 0x800;
+	c->s.gpr[GPR_RSP] = 0x800;
 	vcpu_update_mode(c);
 }
 
@@ -223,7 +223,7 @@ static void vm86_events_leave_with_nine_words_and_iret_comes_back(void **state)
 	PASSES(t, deliver_event(c, 0x20, false, false, 0, 0x100));
 	assert_int_equal(c->cpl, 0);
 	assert_false(in_vm86(c));
-	assert_int_equal(c->s.gpr[REG_RSP], 0x31000 - 36);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0x31000 - 36);
 	assert_int_equal(peek32(t, 0x31000 - 4), 0x1000 + SEG_GS);
 	assert_int_equal(peek32(t, 0x31000 - 16), 0x1000 + SEG_ES);
 	assert_int_equal(peek32(t, 0x31000 - 20), 0x1000 + SEG_SS);
@@ -280,9 +280,9 @@ static void iretq_checks_what_it_pops_and_changes_nothing_when_it_faults(void **
 #define BAD(vec, err, ...)                                \
 	do {                                              \
 		FRAME(t, __VA_ARGS__);                    \
-		rsp = c->s.gpr[REG_RSP];                  \
+		rsp = c->s.gpr[GPR_RSP];                  \
 		RAISES(t, vec, err, op_iret(c, &iret));   \
-		assert_int_equal(c->s.gpr[REG_RSP], rsp); \
+		assert_int_equal(c->s.gpr[GPR_RSP], rsp); \
 		assert_int_equal(c->cpl, 0);              \
 		assert_int_equal(c->s.rflags, FL_RES1);   \
 	} while (0)
@@ -299,7 +299,7 @@ static void iretq_checks_what_it_pops_and_changes_nothing_when_it_faults(void **
 	PASSES(t, op_iret(c, &iret));
 	assert_int_equal(c->cpl, 3);
 	assert_int_equal(c->s.rip, 0x1234);
-	assert_int_equal(c->s.gpr[REG_RSP], 0x5000);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0x5000);
 	assert_int_equal(c->s.rflags, 0x3207);
 	/* kernel data segments are not for privilege 3 */
 	assert_int_equal(c->s.seg[SEG_DS].attr, 0);
@@ -314,7 +314,7 @@ static void iret_to_a_null_ss_works_inside_the_kernel_alone(void **state)
 	long64(t);
 	FRAME(t, 0x1234, G_CS64, 2, 0x5000, 0);
 	PASSES(t, op_iret(c, &iret));
-	assert_int_equal(c->s.gpr[REG_RSP], 0x5000);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0x5000);
 	assert_int_equal(c->cpl, 0);
 	FRAME(t, 0x1234, G_CS32, 2, 0x5000, 0);
 	RAISES(t, EXC_GP, 0, op_iret(c, &iret)); /* compatibility code needs one */
@@ -343,7 +343,7 @@ static void iret_to_a_16_bit_stack_keeps_bits_16_to_31_of_the_kernels(void **sta
 	put_gdt(t, 0x48, 0, 0xfffff, CODE | DPL3 | DB | G);
 	FRAME(t, 0x1234, 0x4b, 2, 0xaaaabbbb, 0x43);
 	PASSES(t, op_iret(c, &iret));
-	assert_int_equal(c->s.gpr[REG_RSP], (G_STACK - 40) / 0x10000 * 0x10000 | 0xbbbb);
+	assert_int_equal(c->s.gpr[GPR_RSP], (G_STACK - 40) / 0x10000 * 0x10000 | 0xbbbb);
 	assert_int_equal(c->mode, MODE_32);
 }
 

@@ -162,23 +162,23 @@ static void lar_and_lsl_see_what_the_privilege_sees(void **state)
 {
 	struct t *t = *state;
 	struct vcpu *c = t->c;
-	struct insn lar = {.op = OP_LAR, .opsize = 4, .reg = REG_RBX, .rm = REG_RAX};
-	struct insn lsl = {.op = OP_LSL, .opsize = 4, .reg = REG_RBX, .rm = REG_RAX};
+	struct insn lar = {.op = OP_LAR, .opsize = 4, .reg = GPR_RBX, .rm = GPR_RAX};
+	struct insn lsl = {.op = OP_LSL, .opsize = 4, .reg = GPR_RBX, .rm = GPR_RAX};
 
 	long64(t);
 	put_gdt(t, 0x40, 0, 0x12345, DATA | DPL3 | DB | G);
-	c->s.gpr[REG_RAX] = 0x43;
+	c->s.gpr[GPR_RAX] = 0x43;
 	PASSES(t, op_lar(c, &lar));
-	assert_int_equal(c->s.gpr[REG_RBX], 0xc1f300);
+	assert_int_equal(c->s.gpr[GPR_RBX], 0xc1f300);
 	assert_true(c->s.rflags & FL_ZF);
 	PASSES(t, op_lsl(c, &lsl));
-	assert_int_equal(c->s.gpr[REG_RBX], 0x12345fff);
+	assert_int_equal(c->s.gpr[GPR_RBX], 0x12345fff);
 	set_cpl(t, 3);
-	c->s.gpr[REG_RAX] = G_DS;
+	c->s.gpr[GPR_RAX] = G_DS;
 	PASSES(t, op_lsl(c, &lsl));
 	assert_false(c->s.rflags & FL_ZF);
-	assert_int_equal(c->s.gpr[REG_RBX], 0x12345fff);
-	c->s.gpr[REG_RAX] = 0;
+	assert_int_equal(c->s.gpr[GPR_RBX], 0x12345fff);
+	c->s.gpr[GPR_RAX] = 0;
 	PASSES(t, op_lar(c, &lar));
 	assert_false(c->s.rflags & FL_ZF);
 }
@@ -228,13 +228,13 @@ static void a_call_gate_copies_parameters_to_the_inner_stack_and_ret_releases_th
 	c->s.seg[SEG_SS] = guest_seg(0x5b, DATA | DPL3 | DB | G);
 	c->s.seg[SEG_DS] = c->s.seg[SEG_SS];
 	vcpu_update_mode(c);
-	c->s.gpr[REG_RSP] = G_STACK - 8;
+	c->s.gpr[GPR_RSP] = G_STACK - 8;
 	poke64(t->g, G_STACK - 8, 0x22222222ULL << 32 | 0x11111111);
 	c->s.rip = 0x777;
 	PASSES(t, op_call_far(c, &call));
 	assert_int_equal(c->cpl, 0);
 	assert_int_equal(c->s.rip, 0x1234);
-	assert_int_equal(c->s.gpr[REG_RSP], 0x31000 - 24);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0x31000 - 24);
 	assert_int_equal(peek32(t, 0x31000 - 4), 0x5b);
 	assert_int_equal(peek32(t, 0x31000 - 8), G_STACK - 8);
 	assert_int_equal(peek32(t, 0x31000 - 12), 0x22222222);
@@ -244,7 +244,7 @@ static void a_call_gate_copies_parameters_to_the_inner_stack_and_ret_releases_th
 	PASSES(t, op_ret_far(c, &ret));
 	assert_int_equal(c->cpl, 3);
 	assert_int_equal(c->s.rip, 0x777);
-	assert_int_equal(c->s.gpr[REG_RSP], G_STACK);
+	assert_int_equal(c->s.gpr[GPR_RSP], G_STACK);
 	assert_int_equal(c->s.seg[SEG_SS].sel, 0x5b);
 	poke64(t->g, G_GDT + 0x40, 0x1234 | G_CS32 << 16 | 0x8cULL << 40);
 	RAISES(t, EXC_GP, 0x40, op_call_far(c, &call)); /* the gate's DPL is 0 */
@@ -273,7 +273,7 @@ static void a_long_mode_call_gate_has_sixteen_bytes(void **state)
 	PASSES(t, op_call_far_m(c, &i));
 	assert_int_equal(c->cpl, 0);
 	assert_int_equal(c->s.rip, 0xffff800000001234);
-	assert_int_equal(c->s.gpr[REG_RSP], G_STACK + 0x1000 - 32);
+	assert_int_equal(c->s.gpr[GPR_RSP], G_STACK + 0x1000 - 32);
 	assert_int_equal(peek64(t->g, G_STACK + 0x1000 - 32), 0x777);
 	long64(t);
 	poke64(t->g, G_GDT + 0x48, 1ULL << 40);
@@ -306,13 +306,13 @@ static void calling_a_task_saves_this_one_and_iret_returns(void **state)
 
 	make_task(t);
 	c->s.rip = 0x777;
-	c->s.gpr[REG_RAX] = 0x1111;
+	c->s.gpr[GPR_RAX] = 0x1111;
 	PASSES(t, op_call_far(c, &call));
 	assert_int_equal(c->s.tr.sel, 0x40);
 	assert_int_equal(c->s.tr.attr & ATTR_TYPE, TYPE_TSS32_BUSY);
 	assert_int_equal(c->s.rip, 0x4321);
-	assert_int_equal(c->s.gpr[REG_RAX], 0xaaaa);
-	assert_int_equal(c->s.gpr[REG_RSP], 0x32000);
+	assert_int_equal(c->s.gpr[GPR_RAX], 0xaaaa);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0x32000);
 	assert_int_equal(c->s.rflags, FL_RES1 | FL_NT);
 	assert_true(c->s.cr0 & CR0_TS);
 	assert_int_equal(peek64(t->g, T_TSS2) & 0xffff, G_TR); /* back link */
@@ -323,7 +323,7 @@ static void calling_a_task_saves_this_one_and_iret_returns(void **state)
 	PASSES(t, op_iret(c, &iret));
 	assert_int_equal(c->s.tr.sel, G_TR);
 	assert_int_equal(c->s.rip, 0x777);
-	assert_int_equal(c->s.gpr[REG_RAX], 0x1111);
+	assert_int_equal(c->s.gpr[GPR_RAX], 0x1111);
 	assert_int_equal(c->s.rflags, FL_RES1);
 	assert_int_equal(t->g->ram[G_GDT + 0x45], 0x89);
 	assert_int_equal(peek32(t, T_TSS2 + 0x20), 0x4444);
@@ -338,7 +338,7 @@ static void a_task_gate_takes_an_exception_with_its_error_code(void **state)
 	idt32(t, 8, 0x85, 0x40, 0);
 	PASSES(t, deliver_event(c, 8, false, true, 0, 0x999));
 	assert_int_equal(c->s.tr.sel, 0x40);
-	assert_int_equal(c->s.gpr[REG_RSP], 0x32000 - 4);
+	assert_int_equal(c->s.gpr[GPR_RSP], 0x32000 - 4);
 	assert_int_equal(peek32(t, G_TSS + 0x20), 0x999);
 	/* it is busy now */
 	RAISES(t, EXC_GP, 0x41, deliver_event(c, 8, false, true, 0, 0x999));

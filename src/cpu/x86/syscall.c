@@ -19,13 +19,13 @@ void op_syscall(struct vcpu *c, const struct insn *i)
 	if (!(c->s.efer & EFER_SCE) || !(c->s.cr0 & CR0_PE))
 		raise_ud(c);
 	if (c->long_mode) {
-		c->s.gpr[REG_RCX] = c->s.rip;
-		c->s.gpr[REG_R11] = c->s.rflags & ~(uint64_t)FL_RF;
+		c->s.gpr[GPR_RCX] = c->s.rip;
+		c->s.gpr[GPR_R11] = c->s.rflags & ~(uint64_t)FL_RF;
 		c->s.rip = c->mode == MODE_64 ? c->s.lstar : c->s.cstar;
 		c->s.rflags &= ~(c->s.sfmask | FL_RF);
 		c->s.rflags |= FL_RES1;
 	} else {
-		c->s.gpr[REG_RCX] = (uint32_t)c->s.rip;
+		c->s.gpr[GPR_RCX] = (uint32_t)c->s.rip;
 		c->s.rip = (uint32_t)c->s.star;
 		c->s.rflags &= ~(uint64_t)(FL_IF | FL_RF | FL_VM);
 	}
@@ -40,11 +40,11 @@ void op_sysret(struct vcpu *c, const struct insn *i)
 	if (!(c->s.efer & EFER_SCE) || !in_protected(c))
 		raise_ud(c);
 	need_cpl0(c);
-	if (to_64 && !c->model->amd && !is_canonical(c->s.gpr[REG_RCX]))
+	if (to_64 && !c->model->amd && !is_canonical(c->s.gpr[GPR_RCX]))
 		raise_gp(c, 0);
-	c->s.rip = to_64 ? c->s.gpr[REG_RCX] : (uint32_t)c->s.gpr[REG_RCX];
+	c->s.rip = to_64 ? c->s.gpr[GPR_RCX] : (uint32_t)c->s.gpr[GPR_RCX];
 	if (c->long_mode)
-		c->s.rflags = (c->s.gpr[REG_R11] & SYSRET_FLAGS) | FL_RES1;
+		c->s.rflags = (c->s.gpr[GPR_R11] & SYSRET_FLAGS) | FL_RES1;
 	else
 		c->s.rflags |= FL_IF;
 	seg_set_flat(c, (uint16_t)(to_64 ? sel + 16 : sel), (uint16_t)(sel + 8), 3, to_64);
@@ -65,7 +65,7 @@ void op_sysenter(struct vcpu *c, const struct insn *i)
 
 	sysenter_check(c);
 	c->s.rflags &= ~(uint64_t)(FL_VM | FL_IF | FL_RF);
-	c->s.gpr[REG_RSP] = c->long_mode ? c->s.sysenter_esp : (uint32_t)c->s.sysenter_esp;
+	c->s.gpr[GPR_RSP] = c->long_mode ? c->s.sysenter_esp : (uint32_t)c->s.sysenter_esp;
 	c->s.rip = c->long_mode ? c->s.sysenter_eip : (uint32_t)c->s.sysenter_eip;
 	seg_set_flat(c, sel, (uint16_t)(sel + 8), 0, c->long_mode);
 }
@@ -73,7 +73,7 @@ void op_sysenter(struct vcpu *c, const struct insn *i)
 void op_sysexit(struct vcpu *c, const struct insn *i)
 {
 	uint16_t sel = (uint16_t)(c->s.sysenter_cs & ~(uint64_t)SEL_RPL);
-	uint64_t rip = c->s.gpr[REG_RDX], rsp = c->s.gpr[REG_RCX];
+	uint64_t rip = c->s.gpr[GPR_RDX], rsp = c->s.gpr[GPR_RCX];
 	bool to_64 = i->opsize == 8;
 
 	sysenter_check(c);
@@ -81,7 +81,7 @@ void op_sysexit(struct vcpu *c, const struct insn *i)
 	if (to_64 && (!is_canonical(rip) || !is_canonical(rsp)))
 		raise_gp(c, 0);
 	c->s.rip = to_64 ? rip : (uint32_t)rip;
-	c->s.gpr[REG_RSP] = to_64 ? rsp : (uint32_t)rsp;
+	c->s.gpr[GPR_RSP] = to_64 ? rsp : (uint32_t)rsp;
 	sel = (uint16_t)(sel + (to_64 ? 32 : 16));
 	seg_set_flat(c, sel, (uint16_t)(sel + 8), 3, to_64);
 }

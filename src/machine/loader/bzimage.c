@@ -183,8 +183,8 @@ static void enter_long_mode(struct cpu_state *s, uint64_t entry)
 	s->efer = EFER_LME | EFER_LMA;
 	s->rflags = FL_RES1;
 	s->rip = entry;
-	s->gpr[REG_RSI] = LOAD_BOOT_PARAMS;
-	s->gpr[REG_RSP] = LOAD_BOOT_PARAMS;
+	s->gpr[GPR_RSI] = LOAD_BOOT_PARAMS;
+	s->gpr[GPR_RSP] = LOAD_BOOT_PARAMS;
 }
 
 int bzimage_load(struct mem *mem, const struct image *img, const struct loader_config *cfg,

@@ -204,6 +204,6 @@ int elf_load(struct mem *mem, const struct image *img, const struct loader_confi
 	if (write_start_info(mem, cfg, initrd, initrd_size) < 0)
 		return err_set(err, -ENOSPC, "kernel '%s': no low memory", img->name);
 	loader_flat32(bsp, (uint32_t)info.pvh_entry);
-	bsp->gpr[REG_RBX] = LOAD_BOOT_PARAMS;
+	bsp->gpr[GPR_RBX] = LOAD_BOOT_PARAMS;
 	return 0;
 }

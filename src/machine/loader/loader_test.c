@@ -129,7 +129,7 @@ static void bzimage_starts_in_long_mode_with_boot_params(void **state)
 	assert_int_equal(f.bsp.rip, 0x1000200);
 	assert_true(f.bsp.efer & EFER_LMA);
 	assert_int_equal(f.bsp.cr0, CR0_PE | CR0_PG | CR0_ET);
-	bp = mem_ptr(f.mem, f.bsp.gpr[REG_RSI], 4096);
+	bp = mem_ptr(f.mem, f.bsp.gpr[GPR_RSI], 4096);
 	assert_non_null(bp);
 	assert_int_equal(*(uint32_t *)(bp + 0x228), LOAD_CMDLINE);
 	assert_string_equal(mem_ptr(f.mem, LOAD_CMDLINE, 6), "quiet");
@@ -268,7 +268,7 @@ static void pvh_elf_starts_in_protected_mode_with_start_info(void **state)
 	assert_int_equal(f.bsp.rip, 0x200010);
 	assert_false(f.bsp.cr0 & CR0_PG);
 	assert_true(f.bsp.cr0 & CR0_PE);
-	info = mem_ptr(f.mem, f.bsp.gpr[REG_RBX], 56);
+	info = mem_ptr(f.mem, f.bsp.gpr[GPR_RBX], 56);
 	assert_int_equal(info[0], 0x336ec578);
 	assert_int_equal(*(uint8_t *)mem_ptr(f.mem, 0x2000ff, 1), CODE);
 	tear_down(&f);
@@ -310,8 +310,8 @@ static void multiboot_module_is_the_initrd(void **state)
 	f.cfg.initrd_fd = file_of("module", 6);
 	assert_int_equal(load(&f), 0);
 	assert_int_equal(f.bsp.rip, 0x100040);
-	assert_int_equal(f.bsp.gpr[REG_RAX], 0x2badb002);
-	info = mem_ptr(f.mem, f.bsp.gpr[REG_RBX], 64);
+	assert_int_equal(f.bsp.gpr[GPR_RAX], 0x2badb002);
+	info = mem_ptr(f.mem, f.bsp.gpr[GPR_RBX], 64);
 	assert_int_equal(info[5], 1);
 	mod = mem_ptr(f.mem, info[6], 16);
 	assert_int_equal(mod[1] - mod[0], 6);
@@ -395,7 +395,7 @@ static void load_real_kernel(const char *path)
 	assert_int_equal(mem_add_ram(f.mem, "ram", 0, f.cfg.ram_low, &f.err), 0);
 	if (load(&f))
 		fail_msg("%s", f.err.msg);
-	bp = mem_ptr(f.mem, f.bsp.gpr[REG_RSI], 4096);
+	bp = mem_ptr(f.mem, f.bsp.gpr[GPR_RSI], 4096);
 	assert_memory_equal(bp + 0x202, "HdrS", 4);
 	/* startup_64 of every Linux begins with cld; cli */
 	code = mem_ptr(f.mem, f.bsp.rip, 2);

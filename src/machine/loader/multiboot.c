@@ -148,7 +148,7 @@ int multiboot_load(struct mem *mem, const struct image *img, uint64_t at,
 	if (write_info(mem, cfg, initrd, initrd_size) < 0)
 		return err_set(err, -ENOSPC, "kernel '%s': no low memory", img->name);
 	loader_flat32(bsp, (uint32_t)info.entry);
-	bsp->gpr[REG_RAX] = BOOT_MAGIC;
-	bsp->gpr[REG_RBX] = LOAD_BOOT_PARAMS;
+	bsp->gpr[GPR_RAX] = BOOT_MAGIC;
+	bsp->gpr[GPR_RBX] = LOAD_BOOT_PARAMS;
 	return 0;
 }

@@ -101,15 +101,15 @@ static void stubs_touch_no_byte_beyond_their_operand(void **state)
 		if (decode_form(&m, 0x11, &i) < 0 || i.op != OP_VEC)
 			continue;
 		fpu_fix_reset(f);
-		f->c->s.gpr[REG_RBX] = (uintptr_t)f->data;
+		f->c->s.gpr[GPR_RBX] = (uintptr_t)f->data;
 		assert_int_equal(fpu_run(f, &i, 0x1000), NO_FAULT);
 		runs++;
 		if (!(i.flags & INSN_MEM))
 			continue;
 		fpu_fix_reset(f);
-		f->c->s.gpr[REG_RBX] = (uintptr_t)f->data + DATA_BYTES - i.msize;
+		f->c->s.gpr[GPR_RBX] = (uintptr_t)f->data + DATA_BYTES - i.msize;
 		assert_int_equal(fpu_run(f, &i, 0x1000), NO_FAULT);
-		f->c->s.gpr[REG_RBX]++;
+		f->c->s.gpr[GPR_RBX]++;
 		assert_int_equal(fpu_run(f, &i, 0x1000),
 				 i.flags & INSN_ALIGN && i.msize > 1 ? EXC_GP : EXC_PF);
 	} while (next_form(&m));
@@ -201,7 +201,7 @@ static void avx_needs_osxsave_and_its_bits_in_xcr0(void **state)
 
 	for (unsigned n = 0; n < ARRAY_SIZE(i); n++) {
 		fpu_fix_reset(f);
-		f->c->s.gpr[REG_RBX] = (uintptr_t)f->data;
+		f->c->s.gpr[GPR_RBX] = (uintptr_t)f->data;
 		f->c->s.cr0 |= CR0_EM;
 		assert_int_equal(run(f, i[n]), NO_FAULT);
 		f->c->s.cr0 |= CR0_TS;
@@ -308,7 +308,7 @@ static void the_environment_has_four_layouts(void **state)
 
 	for (unsigned real = 0; real < 2; real++) {
 		fpu_fix_reset(f);
-		c->s.gpr[REG_RBX] = (uintptr_t)f->data;
+		c->s.gpr[GPR_RBX] = (uintptr_t)f->data;
 		c->s.cr0 ^= real;
 		c->s.fx.fip = 0xabcd1234;
 		c->s.fx.fdp = 0x56789abc;
@@ -343,7 +343,7 @@ static void a_gather_that_faults_keeps_the_elements_before(void **state)
 	uint32_t *dst = (uint32_t *)c->s.vec[1].b, *mask = (uint32_t *)c->s.vec[2].b;
 	uint32_t *index = (uint32_t *)c->s.vec[4].b;
 
-	c->s.gpr[REG_RBX] = (uintptr_t)f->data;
+	c->s.gpr[GPR_RBX] = (uintptr_t)f->data;
 	for (unsigned n = 0; n < 8; n++) {
 		dst[n] = 0xdead0000 + n;
 		mask[n] = n == 1 ? 0 : 0x80000000;
@@ -373,7 +373,7 @@ static void masked_stores_fault_for_selected_elements_only_and_then_write_nothin
 	struct vcpu *c = f->c;
 	uint32_t *mask = (uint32_t *)c->s.vec[2].b;
 
-	c->s.gpr[REG_RBX] = (uintptr_t)f->data + DATA_BYTES - 16;
+	c->s.gpr[GPR_RBX] = (uintptr_t)f->data + DATA_BYTES - 16;
 	memset(c->s.vec[1].b, 0x5a, 32);
 	mask[0] = mask[3] = mask[4] = 0x80000000;
 	assert_int_equal(run(f, store), EXC_PF);
@@ -395,7 +395,7 @@ static void a_store_that_faults_changes_no_register(void **state)
 	struct fpu_fix *f = fpu_fix_new();
 	struct vcpu *c = f->c;
 
-	c->s.gpr[REG_RBX] = (uintptr_t)f->data + DATA_BYTES - 4;
+	c->s.gpr[GPR_RBX] = (uintptr_t)f->data + DATA_BYTES - 4;
 	assert_int_equal(run(f, INSN("\xd9\xe8")), NO_FAULT); /* fld1 */
 	assert_int_equal(x87_top(&c->s.fx), 7);
 	assert_int_equal(run(f, INSN("\xdd\x1b")), EXC_PF); /* fstp qword [rbx] */

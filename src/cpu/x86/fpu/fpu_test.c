@@ -214,7 +214,7 @@ static void place_operand(struct fpu_fix *f, const struct insn *i, struct cpu_st
 		return;
 	}
 	if (i->op == OP_MASKMOV && i->map == 1)
-		s->gpr[REG_RDI] = at;
+		s->gpr[GPR_RDI] = at;
 	if (!(i->flags & INSN_MEM))
 		return;
 	if (i->index != INSN_NOREG)

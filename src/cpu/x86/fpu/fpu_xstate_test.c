@@ -49,10 +49,10 @@ static void random_state(struct fpu_fix *f)
 		if (r >> 63 & 1 && n < 8)
 			memcpy(s->fx.st[n], v + 4, 10);
 	}
-	s->gpr[REG_RBX] = (uintptr_t)f->data + 64 * (fpu_rnd(f) % 100);
-	s->gpr[REG_RAX] = fpu_rnd(f) & 7;
+	s->gpr[GPR_RBX] = (uintptr_t)f->data + 64 * (fpu_rnd(f) % 100);
+	s->gpr[GPR_RAX] = fpu_rnd(f) & 7;
 	if (!(r >> 8 & 31))
-		s->gpr[REG_RBX] += 1 + (r >> 13 & 31);
+		s->gpr[GPR_RBX] += 1 + (r >> 13 & 31);
 }
 
 static void random_area(struct fpu_fix *f)
@@ -106,7 +106,7 @@ static void save_both(struct fpu_fix *f, const uint8_t code[4], unsigned len)
 {
 	static uint8_t before[DATA_BYTES], host[DATA_BYTES];
 	struct insn i = insn_of(code);
-	uint8_t *area = (uint8_t *)(uintptr_t)f->c->s.gpr[REG_RBX];
+	uint8_t *area = (uint8_t *)(uintptr_t)f->c->s.gpr[GPR_RBX];
 	size_t at = (size_t)(area - f->data);
 	int got;
 
@@ -218,7 +218,7 @@ static void restored_registers_are_the_hosts(void **state)
 		if (!(k & 7))
 			random_area(f);
 		random_state(f);
-		random_image(f, (uint8_t *)(uintptr_t)f->c->s.gpr[REG_RBX]);
+		random_image(f, (uint8_t *)(uintptr_t)f->c->s.gpr[GPR_RBX]);
 		native_from(f);
 		native_run(f->native, code[n], len);
 		got = fpu_run(f, &i, native_rip(f->native, len));
@@ -250,15 +250,15 @@ static void xsetbv_takes_only_states_the_model_has(void **state)
 
 	for (unsigned k = 0; k < ARRAY_SIZE(cases); k++) {
 		fpu_fix_reset(f);
-		c->s.gpr[REG_RAX] = cases[k].rax;
-		c->s.gpr[REG_RCX] = cases[k].rcx;
+		c->s.gpr[GPR_RAX] = cases[k].rax;
+		c->s.gpr[GPR_RCX] = cases[k].rcx;
 		assert_int_equal(run_code(f, "\x0f\x01\xd1"), cases[k].want);
 		if (cases[k].want == NO_FAULT)
 			assert_int_equal(c->s.xcr0, cases[k].rax);
 	}
 	c->cpl = 3;
-	c->s.gpr[REG_RAX] = 7;
-	c->s.gpr[REG_RCX] = 0;
+	c->s.gpr[GPR_RAX] = 7;
+	c->s.gpr[GPR_RCX] = 0;
 	assert_int_equal(run_code(f, "\x0f\x01\xd1"), EXC_GP);
 	assert_int_equal(run_code(f, "\x0f\x01\xd0"), NO_FAULT);
 	c->s.cr4 &= ~(uint64_t)CR4_OSXSAVE;
@@ -276,8 +276,8 @@ static void xsaves_and_xrstors_are_for_ring_0_and_bring_everything_back(void **s
 
 	for (unsigned k = 0; k < 200; k++) {
 		random_state(f);
-		c->s.gpr[REG_RBX] = (uintptr_t)f->data + 4096 - 64 * (k % 16);
-		c->s.gpr[REG_RAX] = 7;
+		c->s.gpr[GPR_RBX] = (uintptr_t)f->data + 4096 - 64 * (k % 16);
+		c->s.gpr[GPR_RAX] = 7;
 		c->cpl = 3;
 		assert_int_equal(run_code(f, "\x48\x0f\xc7\x2b"), EXC_GP);
 		assert_int_equal(run_code(f, "\x48\x0f\xc7\x1b"), EXC_GP);

@@ -23,7 +23,7 @@ struct byte_mask {
  */
 static void store_bytes(struct vcpu *c, const struct insn *i, const struct byte_mask *m)
 {
-	gva_t lin = seg_lin(c, i->seg, gpr_get(c, REG_RDI, i->adsize), m->n, ACCESS_WRITE);
+	gva_t lin = seg_lin(c, i->seg, gpr_get(c, GPR_RDI, i->adsize), m->n, ACCESS_WRITE);
 
 	if (!tlb_write_ptr(c, lin, m->n)) {
 		/* 8 bytes at a time: that is the alignment checked */

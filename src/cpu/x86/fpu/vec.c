@@ -190,9 +190,9 @@ static void bind_implicit(struct vcpu *c, const struct insn *i, struct stub_io *
 	bool wide = c->mode == MODE_64;
 
 	/* lengths of PCMPESTRx are signed; outside 64-bit mode VEX.W says nothing */
-	io->rax = wide ? c->s.gpr[REG_RAX] : (uint64_t)(int64_t)(int32_t)c->s.gpr[REG_RAX];
-	io->rdx = wide ? c->s.gpr[REG_RDX] : (uint64_t)(int64_t)(int32_t)c->s.gpr[REG_RDX];
-	io->rcx = c->s.gpr[REG_RCX];
+	io->rax = wide ? c->s.gpr[GPR_RAX] : (uint64_t)(int64_t)(int32_t)c->s.gpr[GPR_RAX];
+	io->rdx = wide ? c->s.gpr[GPR_RDX] : (uint64_t)(int64_t)(int32_t)c->s.gpr[GPR_RDX];
+	io->rcx = c->s.gpr[GPR_RCX];
 	io->xmm0 = c->s.vec[0].b;
 	bind_is4(c, i, io);
 }
@@ -244,7 +244,7 @@ static void vec_any(struct vcpu *c, const struct insn *i)
 	if (i->flags & INSN_WR_FLAGS)
 		set_flags(c, io.flags);
 	if (is_pcmpstri(i))
-		c->s.gpr[REG_RCX] = io.rcx;
+		c->s.gpr[GPR_RCX] = io.rcx;
 }
 
 insn_fn *bind_vec(const struct insn *i)

@@ -108,7 +108,7 @@ static bool control_nowait(struct vcpu *c, const struct insn *i)
 	case 0xdbe4: return true; /* FNENI, FNDISI, FNSETPM: 8087, 287 */
 	case 0xdbe2: fnclex(c); return true;
 	case 0xdbe3: x87_init(&c->s.fx); return true;
-	case 0xdfe0: gpr_set(c, REG_RAX, 2, c->s.fx.fsw); return true;
+	case 0xdfe0: gpr_set(c, GPR_RAX, 2, c->s.fx.fsw); return true;
 	default: return false;
 	}
 }

@@ -72,7 +72,7 @@ static uint64_t in_use(const struct vcpu *c)
 static struct xs_op xs_begin(struct vcpu *c, const struct insn *i, unsigned access)
 {
 	struct xs_op op = {.wide = i->opsize == 8};
-	uint64_t mask = (uint32_t)c->s.gpr[REG_RAX] | c->s.gpr[REG_RDX] << 32;
+	uint64_t mask = (uint32_t)c->s.gpr[GPR_RAX] | c->s.gpr[GPR_RDX] << 32;
 	unsigned bytes = XS_AVX;
 
 	op.supervisor = i->op == OP_XSAVES || i->op == OP_XRSTORS;
@@ -259,7 +259,7 @@ static void op_xrstor(struct vcpu *c, const struct insn *i)
 
 static void op_xgetbv(struct vcpu *c, const struct insn *i)
 {
-	uint32_t n = (uint32_t)c->s.gpr[REG_RCX];
+	uint32_t n = (uint32_t)c->s.gpr[GPR_RCX];
 	uint64_t v = c->s.xcr0;
 
 	if (!(c->s.cr4 & CR4_OSXSAVE))
@@ -269,18 +269,18 @@ static void op_xgetbv(struct vcpu *c, const struct insn *i)
 	if (n == 1) {
 		v &= in_use(c);
 	}
-	c->s.gpr[REG_RAX] = (uint32_t)v;
-	c->s.gpr[REG_RDX] = v >> 32;
+	c->s.gpr[GPR_RAX] = (uint32_t)v;
+	c->s.gpr[GPR_RDX] = v >> 32;
 }
 
 static void op_xsetbv(struct vcpu *c, const struct insn *i)
 {
-	uint64_t v = (uint32_t)c->s.gpr[REG_RAX] | c->s.gpr[REG_RDX] << 32;
+	uint64_t v = (uint32_t)c->s.gpr[GPR_RAX] | c->s.gpr[GPR_RDX] << 32;
 	uint64_t valid = XCR0_X87 | XCR0_SSE | (cpu_has(c->model, FEAT_AVX) ? XCR0_AVX : 0);
 
 	if (!(c->s.cr4 & CR4_OSXSAVE))
 		raise_ud(c);
-	if (c->cpl || (uint32_t)c->s.gpr[REG_RCX] || v & ~valid || !(v & XCR0_X87) ||
+	if (c->cpl || (uint32_t)c->s.gpr[GPR_RCX] || v & ~valid || !(v & XCR0_X87) ||
 	    (v & XCR0_AVX && !(v & XCR0_SSE)))
 		raise_gp(c, 0);
 	c->s.xcr0 = v;
