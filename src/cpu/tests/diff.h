@@ -96,6 +96,7 @@ void diff_collect(const struct diff_pages *p, const struct diff_case *c, struct 
 /* --- cases (diff_gen.c, diff_operands.c) ------------------------------------------ */
 
 struct diff_gen;
+struct diff_rng;
 /* Find every encoding the decoder knows.  NULL: no memory. */
 struct diff_gen *diff_gen_new(void);
 void diff_gen_free(struct diff_gen *g);
@@ -103,6 +104,14 @@ void diff_gen_free(struct diff_gen *g);
 unsigned diff_gen_count(const struct diff_gen *g, enum x86_mode mode, unsigned group);
 void diff_gen_case(const struct diff_gen *g, enum x86_mode mode, unsigned group, uint64_t seed,
 		   struct diff_case *out);
+struct diff_drawn { /* an encoding without operands */
+	struct insn insn;
+	uint8_t bytes[INSN_MAX_LEN + 1];
+	uint8_t len, disp_at; /* offset of a 32-bit displacement that may be patched; 0: none */
+};
+/* An encoding of @group alone.  Its length, or X86_UD: @out has bytes that are refused. */
+int diff_gen_draw(const struct diff_gen *g, enum x86_mode mode, unsigned group, struct diff_rng *r,
+		  struct diff_drawn *out);
 
 /* --- rules (diff_rules.c) ---------------------------------------------------------- */
 

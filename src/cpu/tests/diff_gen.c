@@ -366,6 +366,23 @@ static void draw_invalid(struct diff_rng *r, enum x86_mode mode, struct enc *e)
 	} while (x86_decode(e->b, INSN_MAX_LEN, mode, &i) != X86_UD);
 }
 
+int diff_gen_draw(const struct diff_gen *g, enum x86_mode mode, unsigned group, struct diff_rng *r,
+		  struct diff_drawn *out)
+{
+	const struct list *l = &g->lists[mode][group];
+	struct enc e = {0};
+	int len = X86_UD;
+
+	if (diff_group_invalid(group))
+		draw_invalid(r, mode, &e);
+	else if (l->n)
+		len = draw_instruction(r, &l->t[rng_below(r, l->n)], mode, &e, &out->insn);
+	out->len = (uint8_t)(len > 0 ? len : INSN_MAX_LEN);
+	out->disp_at = (uint8_t)(e.disp_at < out->len ? e.disp_at : 0);
+	memcpy(out->bytes, e.b, sizeof(out->bytes));
+	return len;
+}
+
 void diff_gen_case(const struct diff_gen *g, enum x86_mode mode, unsigned group, uint64_t seed,
 		   struct diff_case *c)
 {
