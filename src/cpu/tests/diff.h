@@ -162,7 +162,8 @@ bool diff_native_has_16bit(const struct diff_native *n);
 uint32_t diff_native_cpunode_limit(void);
 
 struct diff_soft;
-MUST_CHECK int diff_soft_new(struct diff_soft **out);
+struct engine_ops;
+MUST_CHECK int diff_soft_new(const struct engine_ops *ops, struct diff_soft **out);
 void diff_soft_free(struct diff_soft *s);
 /* -EIO with a line on stderr: the engine left in an unexpected way. */
 MUST_CHECK int diff_soft_run(struct diff_soft *s, const struct diff_case *c, struct diff_result *r);

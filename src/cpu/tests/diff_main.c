@@ -10,12 +10,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include "cpu/engine.h"
 #include "cpu/tests/diff.h"
 
 struct options {
 	uint64_t cases, seed, one;
 	int group, bits; /* -1, 0: all */
 	bool reproduce, any_cpu;
+	const struct engine_ops *engine;
 	unsigned max_failures;
 };
 
@@ -31,8 +33,8 @@ struct session {
 
 static const char usage[] =
 	"usage: diff-cpu [--cases N] [--seed S] [--group NAME] [--mode 16|32|64]\n"
-	"                [--max-failures N] [--any-cpu]\n"
-	"       diff-cpu --reproduce MODE:GROUP:SEED\n"
+	"                [--max-failures N] [--any-cpu] [--engine NAME]\n"
+	"       diff-cpu --reproduce MODE:GROUP:SEED [--engine NAME]\n"
 	"       diff-cpu --list\n";
 
 static const int mode_bits[] = {[MODE_16] = 16, [MODE_32] = 32, [MODE_64] = 64};
@@ -235,6 +237,17 @@ static void list(void)
 	diff_list_skipped(stdout);
 }
 
+static bool find_engine(const char *name, struct options *o)
+{
+	struct errbuf err = {0};
+	char why[200];
+
+	o->engine = engine_find(name, why, sizeof(why), &err);
+	if (!o->engine)
+		fprintf(stderr, "diff-cpu: %s\n", err.msg);
+	return o->engine != NULL;
+}
+
 static bool parse_option(int opt, struct options *o)
 {
 	enum x86_mode mode;
@@ -246,6 +259,7 @@ static bool parse_option(int opt, struct options *o)
 	case 'g': o->group = find_group(optarg, strlen(optarg)); return o->group >= 0;
 	case 'm': o->bits = atoi(optarg); return find_mode(o->bits, &mode);
 	case 'r': return parse_reproducer(optarg, o);
+	case 'e': return find_engine(optarg, o);
 	case 'a': o->any_cpu = true; return true;
 	case 'l': list(); exit(0);
 	default: return false;
@@ -261,6 +275,7 @@ static bool parse(int argc, char **argv, struct options *o)
 		{"mode", required_argument, NULL, 'm'},
 		{"reproduce", required_argument, NULL, 'r'},
 		{"max-failures", required_argument, NULL, 'f'},
+		{"engine", required_argument, NULL, 'e'},
 		{"any-cpu", no_argument, NULL, 'a'},
 		{"list", no_argument, NULL, 'l'},
 		{0},
@@ -280,7 +295,11 @@ int main(int argc, char **argv)
 
 	if (!s)
 		return 1;
-	s->opt = (struct options){.cases = 100000, .seed = 1, .group = -1, .max_failures = 50};
+	s->opt = (struct options){.cases = 100000,
+				  .seed = 1,
+				  .group = -1,
+				  .max_failures = 50,
+				  .engine = &engine_interp};
 	if (!parse(argc, argv, &s->opt)) {
 		fputs(usage, stderr);
 		return 2;
@@ -289,7 +308,7 @@ int main(int argc, char **argv)
 	ret = s->gen ? diff_native_new(s->opt.any_cpu, &s->native) : -ENOMEM;
 	if (ret == -ENOTSUP)
 		return 77; /* skipped */
-	if (ret || diff_soft_new(&s->soft))
+	if (ret || diff_soft_new(s->opt.engine, &s->soft))
 		return 1;
 	if (s->opt.bits == 16 && !diff_native_has_16bit(s->native)) {
 		fputs("diff-cpu: the kernel has no modify_ldt for 16-bit segments\n", stderr);

@@ -47,6 +47,7 @@ enum {
 #define K_BASE 0xffff800000000000ULL /* the pages above, for the supervisor */
 
 struct diff_soft { /* owner: the parent's thread */
+	const struct engine_ops *ops;
 	struct mem *mem;
 	uint8_t *ram;
 	struct cpu_model model;
@@ -273,6 +274,15 @@ static int read_frame(const struct diff_soft *s, const struct diff_case *c,
 	return 0;
 }
 
+/* Code was put there behind the engine's back: write it again so that it takes notice. */
+static int announce_code(struct diff_soft *s)
+{
+	uint8_t copy[DIFF_CODE_SIZE];
+
+	memcpy(copy, s->pages.code, sizeof(copy));
+	return mem_write(s->mem, P_CODE, copy, sizeof(copy));
+}
+
 int diff_soft_run(struct diff_soft *s, const struct diff_case *c, struct diff_result *r)
 {
 	struct engine_exit exit = {0};
@@ -283,14 +293,17 @@ int diff_soft_run(struct diff_soft *s, const struct diff_case *c, struct diff_re
 	*r = (struct diff_result){0};
 	diff_place(&s->pages, c);
 	state_of(s, c, &st);
-	ret = engine_interp.set_state(s->vcpu, &st, &err);
+	ret = announce_code(s);
+	if (ret)
+		return ret;
+	ret = s->ops->set_state(s->vcpu, &st, &err);
 	if (ret) {
 		fprintf(stderr, "diff-cpu: set_state: %s\n", err.msg);
 		return ret;
 	}
-	ret = engine_interp.run(s->vcpu, &exit);
+	ret = s->ops->run(s->vcpu, &exit);
 	if (!ret)
-		ret = engine_interp.get_state(s->vcpu, &st);
+		ret = s->ops->get_state(s->vcpu, &st);
 	if (ret)
 		return ret;
 	result_from(&st, r);
@@ -312,7 +325,7 @@ static void build_model(struct cpu_model *m)
 	strcpy(m->vendor, "AuthenticAMD");
 }
 
-int diff_soft_new(struct diff_soft **out)
+int diff_soft_new(const struct engine_ops *ops, struct diff_soft **out)
 {
 	struct diff_soft *s = calloc(1, sizeof(*s));
 	struct engine_vm_config cfg = {.ncpus = 1};
@@ -323,13 +336,14 @@ int diff_soft_new(struct diff_soft **out)
 		ret = mem_add_ram(s->mem, "ram", 0, P_RAM, &err);
 	if (ret)
 		goto out;
+	s->ops = ops;
 	s->ram = mem_ptr(s->mem, 0, P_RAM);
 	build_model(&s->model);
 	cfg.mem = s->mem;
 	cfg.model = &s->model;
-	ret = engine_interp.vm_new(&cfg, &s->vm, &err);
+	ret = s->ops->vm_new(&cfg, &s->vm, &err);
 	if (!ret)
-		ret = engine_interp.vcpu_new(s->vm, 0, &s->vcpu, &err);
+		ret = s->ops->vcpu_new(s->vm, 0, &s->vcpu, &err);
 	if (ret)
 		goto out;
 	build_paging(s);
@@ -349,9 +363,9 @@ void diff_soft_free(struct diff_soft *s)
 	if (!s)
 		return;
 	if (s->vcpu)
-		engine_interp.vcpu_free(s->vcpu);
+		s->ops->vcpu_free(s->vcpu);
 	if (s->vm)
-		engine_interp.vm_free(s->vm);
+		s->ops->vm_free(s->vm);
 	mem_free(s->mem);
 	free(s);
 }
