@@ -2,6 +2,10 @@
 /*
  * blocks.c - diff-blocks: random blocks on the interpreter and on another engine.
  *
+ * Flags are compared bit by bit, also those that the architecture leaves undefined: the
+ * interpreter has them as the host's processor does.  --defined-flags draws programs
+ * in which another instruction sets them at once.
+ *
  * The cases run in a child process, so that an engine that crashes or hangs is a
  * failure like others and the rest goes on.  A failing case is tried again in fresh
  * VMs: alone, then with more and more of the cases before it, whose code may have left
@@ -49,7 +53,7 @@ struct session {
 static const char usage[] =
 	"usage: diff-blocks [--engine NAME] [--cases N] [--first N] [--seed S]\n"
 	"                   [--max-insns N] [--kinds NAME,...] [--max-failures N]\n"
-	"                   [--no-shrink] [--no-fork] [--verbose]\n"
+	"                   [--defined-flags] [--no-shrink] [--no-fork] [--verbose]\n"
 	"       diff-blocks --reproduce SEED:[FIRST-]NUMBER\n"
 	"       diff-blocks --list\n";
 
@@ -178,6 +182,8 @@ static void print_line(const struct session *s, uint64_t number, uint64_t histor
 	printf("%" PRIu64 " --engine %s", number, s->ops->name);
 	if (s->gen.max_insns != 50)
 		printf(" --max-insns %u", s->gen.max_insns);
+	if (s->gen.defined_flags)
+		printf(" --defined-flags");
 	if (s->gen.kinds != ~0ULL) {
 		printf(" --kinds ");
 		for (unsigned k = 0, any = 0; blk_kind_name(k); k++)
@@ -382,6 +388,7 @@ static bool parse_option(struct session *s, int opt)
 	case 'k': return parse_kinds(optarg, &s->gen.kinds);
 	case 'f': s->max_failures = (unsigned)strtoul(optarg, NULL, 0); return true;
 	case 'r': return parse_reproducer(s, optarg);
+	case 'd': s->gen.defined_flags = true; return true;
 	case 'n': s->shrink = false; return true;
 	case 'o': s->fork = false; return true;
 	case 'v': s->verbose = true; return true;
@@ -401,6 +408,7 @@ static bool parse(int argc, char **argv, struct session *s)
 		{"kinds", required_argument, NULL, 'k'},
 		{"max-failures", required_argument, NULL, 'f'},
 		{"reproduce", required_argument, NULL, 'r'},
+		{"defined-flags", no_argument, NULL, 'd'},
 		{"no-shrink", no_argument, NULL, 'n'},
 		{"no-fork", no_argument, NULL, 'o'},
 		{"verbose", no_argument, NULL, 'v'},

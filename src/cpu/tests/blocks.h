@@ -119,6 +119,7 @@ enum { BLK_MAX_KINDS = 64 };
 struct blk_options {
 	uint64_t kinds; /* bit mask by number */
 	unsigned max_insns;
+	bool defined_flags; /* none that the architecture leaves undefined */
 };
 const char *blk_kind_name(unsigned kind); /* NULL: no more */
 void blk_generate(const struct diff_gen *d, const struct blk_options *o, uint64_t seed,

@@ -242,6 +242,42 @@ static bool wanted(struct gen *g, const struct insn *i)
 	return !sp || i->op == OP_ENTER || i->op == OP_LEAVE || rng_chance(&g->r, 4 + g->wild);
 }
 
+/* Does the architecture leave flags undefined that @i changes or keeps as it likes? */
+static bool leaves_undefined(const struct insn *i)
+{
+	switch (i->op) {
+	case OP_MUL:
+	case OP_IMUL:
+	case OP_IMUL2:
+	case OP_DIV:
+	case OP_IDIV:
+	case OP_ROL:
+	case OP_ROR:
+	case OP_RCL:
+	case OP_RCR:
+	case OP_SHL:
+	case OP_SHR:
+	case OP_SAR:
+	case OP_SHLD:
+	case OP_SHRD:
+	case OP_BT:
+	case OP_BTS:
+	case OP_BTR:
+	case OP_BTC:
+	case OP_BSF:
+	case OP_BSR:
+	case OP_LZCNT:
+	case OP_TZCNT:
+	case OP_ANDN:
+	case OP_BEXTR:
+	case OP_BLSI:
+	case OP_BLSMSK:
+	case OP_BLSR:
+	case OP_BZHI: return true;
+	default: return false;
+	}
+}
+
 void gen_draw(struct gen *g, unsigned group, uint32_t flags)
 {
 	for (unsigned tries = 0; tries < (flags ? 400 : 60); tries++) {
@@ -263,6 +299,8 @@ void gen_draw(struct gen *g, unsigned group, uint32_t flags)
 		if (w.insn.flags & INSN_MEM && w.insn.op != OP_LEA && !gen_aim(g, &w))
 			continue;
 		gen_put(g, w.bytes, w.len);
+		if (g->o->defined_flags && leaves_undefined(&w.insn))
+			GEN_PUT(g, 0x39, 0xc8); /* CMP EAX, ECX */
 		sp = writes(&w.insn) >> GPR_RSP & 1;
 		gen_forget(g, writes(&w.insn));
 		if (sp && rng_chance(&g->r, 90)) {
