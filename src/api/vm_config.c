@@ -79,6 +79,14 @@ static int take_memory(struct vm_config *c, const char *value, struct errbuf *er
 	return 0;
 }
 
+static int take_code_cache(struct vm_config *c, const char *value, struct errbuf *err)
+{
+	if (parse_size(value, &c->code_cache) < 0 || c->code_cache < VM_MIN_CODE_CACHE ||
+	    c->code_cache > VM_MAX_CODE_CACHE)
+		return err_set(err, -EINVAL, "--code-cache %s: give a size from 1M to 2G", value);
+	return 0;
+}
+
 static int take_cpus(struct vm_config *c, const char *value, struct errbuf *err)
 {
 	char *end;
@@ -201,6 +209,8 @@ enum opt {
 	OPT_APPEND,
 	OPT_DISK,
 	OPT_MEMORY,
+	OPT_CHECK,
+	OPT_CODE_CACHE,
 	OPT_CPUS,
 	OPT_ENGINE,
 	OPT_CPU,
@@ -230,6 +240,8 @@ static const struct option options[] = {
 	{"no-reboot", no_argument, NULL, OPT_NO_REBOOT},
 	{"name", required_argument, NULL, OPT_NAME},
 	{"debug-exit", no_argument, NULL, OPT_DEBUG_EXIT},
+	{"check", no_argument, NULL, OPT_CHECK},
+	{"code-cache", required_argument, NULL, OPT_CODE_CACHE},
 	{"sandbox", required_argument, NULL, OPT_SANDBOX},
 	{"quiet", no_argument, NULL, 'q'},
 	{"help", no_argument, NULL, 'h'},
@@ -258,6 +270,9 @@ const char *vm_config_help(void)
 	       "  --ephemeral          keep disk writes in memory and drop them at the end\n"
 	       "  --no-reboot          end when the guest resets\n"
 	       "  --debug-exit         port 0xf4 ends the VM with status (value << 1) | 1\n"
+	       "  --code-cache SIZE    engine soft: memory for translated code (default 64M)\n"
+	       "  --check              engine soft: run every block in the interpreter, too, and\n"
+	       "                       stop at the first difference (slow)\n"
 	       "  --name NAME          the VM's name (default: the image's or kernel's)\n"
 	       "  --sandbox on|off     lock the VM's process down (default on)\n"
 	       "  --quiet              no line about engine and escape key at start\n"
@@ -286,6 +301,8 @@ static int take_option(struct vm_config *c, int opt, const char *v, struct errbu
 	case OPT_EPHEMERAL: c->ephemeral = true; return 0;
 	case OPT_NO_REBOOT: c->no_reboot = true; return 0;
 	case OPT_DEBUG_EXIT: c->debug_exit = true; return 0;
+	case OPT_CHECK: c->check = true; return 0;
+	case OPT_CODE_CACHE: return take_code_cache(c, v, err);
 	case 'd': return take_debug(c, v, err);
 	case 'q': c->quiet = true; return 0;
 	default: c->help = true; return 0;

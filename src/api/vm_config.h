@@ -17,6 +17,9 @@ struct vm_disk {
 	bool readonly;
 };
 
+enum { VM_MIN_CODE_CACHE = 1 << 20 };
+#define VM_MAX_CODE_CACHE (2ULL << 30)
+
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP };
 struct vm_net {
 	enum vm_net_kind kind;
@@ -36,7 +39,8 @@ struct vm_config { /* owns its strings: vm_config_fini() */
 	struct vm_net net[VM_MAX_NETS];
 	unsigned nnets;
 	bool net_none, net_given;
-	bool ephemeral, no_reboot, debug_exit, sandbox_off, quiet, help;
+	bool ephemeral, no_reboot, debug_exit, sandbox_off, quiet, help, check;
+	uint64_t code_cache; /* bytes; 0: the engine's default */
 	unsigned log_kinds;
 	char *image; /* the one positional argument, if any */
 };

@@ -86,6 +86,8 @@ const struct engine_ops *engine_find(const char *name, char *why, size_t why_len
 	if (!strcmp(name, "auto"))
 		return choose(why, why_len);
 	snprintf(why, why_len, "%s", ""); /* it was asked for */
+	if (!strcmp(name, "dbt"))
+		return &engine_soft;
 	if (!strcmp(name, "soft") || !strcmp(name, "interp"))
 		return &engine_interp;
 	if (strcmp(name, "kvm")) {

@@ -54,6 +54,8 @@ struct engine_vm_config {
 	const struct cpu_model *model;
 	unsigned ncpus;
 	bool kernel_irqchip; /* kvm: controllers in the kernel */
+	bool check;	     /* soft: every block against the interpreter; slow */
+	size_t code_cache;   /* soft: bytes for translated code, 0: the default */
 	uint64_t tsc_khz;    /* of the guest; the host's unless restored elsewhere */
 };
 
@@ -114,7 +116,7 @@ struct engine_ops {
 	int (*ioeventfd)(struct engine_vm *vm, int fd, uint64_t gpa, unsigned size, bool add);
 };
 
-extern const struct engine_ops engine_interp, engine_kvm;
+extern const struct engine_ops engine_interp, engine_soft, engine_kvm;
 
 /*
  * The engine called @name ("auto", "kvm", "soft", "interp").  "auto" probes and

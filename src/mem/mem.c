@@ -115,7 +115,7 @@ int mem_write(struct mem *mem, gpa_t gpa, const void *buf, uint64_t len)
 		if (!n)
 			return -EFAULT;
 		memcpy(mem_ptr(mem, gpa, n), from, n);
-		mem_mark_dirty(mem, gpa, n);
+		mem_written(mem, gpa, n);
 		from += n;
 		gpa += n;
 		len -= n;
@@ -131,8 +131,50 @@ void mem_discard_all(struct mem *mem)
 		if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 			      (off_t)r->bytes) < 0)
 			memset(r->hva, 0, r->bytes);
-		mem_mark_dirty(mem, r->gpa, r->bytes);
+		mem_written(mem, r->gpa, r->bytes);
 	}
+}
+
+/* --- code pages ------------------------------------------------------------ */
+
+int mem_watch_start(struct mem *mem, void (*fn)(void *arg, gpa_t gpa), void *arg)
+{
+	for (unsigned i = 0; i < mem->nregions; i++) {
+		size_t bytes = mem->region[i].bytes >> MEM_PAGE_SHIFT;
+		void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+		if (p == MAP_FAILED) {
+			mem_watch_stop(mem);
+			return -ENOMEM;
+		}
+		mem->watch[i] = p;
+	}
+	mem->watch_arg = arg;
+	mem->code_written = fn;
+	return 0;
+}
+
+void mem_watch_stop(struct mem *mem)
+{
+	mem->code_written = NULL;
+	for (unsigned i = 0; i < mem->nregions; i++) {
+		if (mem->watch[i])
+			munmap(mem->watch[i], mem->region[i].bytes >> MEM_PAGE_SHIFT);
+		mem->watch[i] = NULL;
+	}
+}
+
+void mem_written_slow(struct mem *mem, gpa_t gpa, uint64_t len)
+{
+	gpa_t page = gpa & ~(gpa_t)(MEM_PAGE_SIZE - 1), end = gpa + len;
+
+	/* what was written comes before the look: who sets the flag reads the page after it */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (; page < end; page += MEM_PAGE_SIZE)
+		if (mem_find(mem, page) &&
+		    __atomic_load_n(mem_watch(mem, page), __ATOMIC_RELAXED) & WATCH_CODE)
+			mem->code_written(mem->watch_arg, page);
 }
 
 /* --- dirty log ----------------------------------------------------------- */

@@ -29,8 +29,11 @@ struct mem_region { /* immutable once added */
 struct mem { /* regions immutable while vCPUs run; logs are atomic */
 	struct mem_region region[MEM_MAX_REGIONS];
 	unsigned nregions;
-	bool logging;			/* read by engines with __atomic_load_n */
-	uint64_t *log[MEM_MAX_REGIONS]; /* one bit a page; allocated while logging */
+	bool logging;			 /* read by engines with __atomic_load_n */
+	uint64_t *log[MEM_MAX_REGIONS];	 /* one bit a page; allocated while logging */
+	uint8_t *watch[MEM_MAX_REGIONS]; /* WATCH_*, a byte a page; NULL: nobody does */
+	void (*code_written)(void *arg, gpa_t gpa);
+	void *watch_arg;
 };
 
 MUST_CHECK int mem_new(struct mem **out);
@@ -75,13 +78,60 @@ static inline void mem_mark_dirty(struct mem *mem, gpa_t gpa, uint64_t len)
 		mem_mark_dirty_slow(mem, gpa, len);
 }
 
-/* mem_ptr() for writing: marks the range dirty first. */
+/* --- code pages ------------------------------------------------------------ */
+
+/*
+ * Flags of a page for an engine that keeps translations of guest code.  vCPUs set and
+ * test them themselves; all others call mem_written() once they wrote.
+ */
+enum {
+	WATCH_CODE = 1,	   /* translations exist */
+	WATCH_WRITTEN = 2, /* some vCPU's TLB may allow writing */
+};
+
+/* Call @fn(@arg, page) when mem_written() meets a WATCH_CODE page.  -ENOMEM. */
+MUST_CHECK int mem_watch_start(struct mem *mem, void (*fn)(void *arg, gpa_t gpa), void *arg);
+void mem_watch_stop(struct mem *mem);
+
+/* The flags of @gpa's page, atomic; @gpa is in RAM and watching has started. */
+static inline uint8_t *mem_watch(const struct mem *mem, gpa_t gpa)
+{
+	const struct mem_region *r = mem_find(mem, gpa);
+
+	return &mem->watch[r - mem->region][(gpa - r->gpa) >> MEM_PAGE_SHIFT];
+}
+
+/* The guest-physical address of @hva; false: it is not in RAM. */
+static inline bool mem_find_host(const struct mem *mem, const void *hva, gpa_t *gpa)
+{
+	for (unsigned i = 0; i < mem->nregions; i++) {
+		const struct mem_region *r = &mem->region[i];
+		uint64_t off = (uint64_t)((const uint8_t *)hva - r->hva);
+
+		if (off < r->bytes) {
+			*gpa = r->gpa + off;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* [@gpa, @gpa + @len) was written, by somebody else than a running vCPU.  Any thread. */
+void mem_written_slow(struct mem *mem, gpa_t gpa, uint64_t len);
+static inline void mem_written(struct mem *mem, gpa_t gpa, uint64_t len)
+{
+	mem_mark_dirty(mem, gpa, len);
+	if (mem->code_written)
+		mem_written_slow(mem, gpa, len);
+}
+
+/* mem_ptr() for writing at once, before any code there runs: marks the range first. */
 static inline void *mem_ptr_write(struct mem *mem, gpa_t gpa, uint64_t len)
 {
 	void *p = mem_ptr(mem, gpa, len);
 
 	if (p)
-		mem_mark_dirty(mem, gpa, len);
+		mem_written(mem, gpa, len);
 	return p;
 }
 

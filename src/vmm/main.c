@@ -141,6 +141,8 @@ static void fill_machine_config(struct vmm *v, struct machine_config *mc)
 		.append = c->append,
 		.ephemeral = c->ephemeral,
 		.debug_exit = c->debug_exit,
+		.check = c->check,
+		.code_cache = c->code_cache,
 		.no_reboot = c->no_reboot,
 		.console = v->console,
 		.thread_init = thread_init,

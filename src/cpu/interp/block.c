@@ -133,8 +133,12 @@ static bool is_repeated(const struct insn *i)
 	return i->form == FORM_STR && i->flags & (INSN_REP | INSN_REPNE);
 }
 
-/* Must the run loop look around after @i? */
-static bool ends_block(const struct insn *i)
+bool block_is_undefined(const struct insn *i)
+{
+	return i->fn == fn_undefined || i->fn == fn_too_long;
+}
+
+bool block_ends(const struct insn *i)
 {
 	if (i->flags & (INSN_BRANCH | INSN_ENDS) || is_repeated(i))
 		return true;
@@ -147,11 +151,7 @@ static bool ends_block(const struct insn *i)
 	}
 }
 
-/*
- * Decode one instruction, bound.  Its length, or X86_TRUNCATED; what is no
- * instruction becomes one that raises and takes all the bytes looked at.
- */
-static int decode_one(struct vcpu *c, const uint8_t *code, size_t avail, struct insn *i)
+int block_decode_one(struct vcpu *c, const uint8_t *code, size_t avail, struct insn *i)
 {
 	int len = x86_decode(code, avail, c->mode, i);
 
@@ -176,13 +176,13 @@ static unsigned decode_run(struct vcpu *c, const uint8_t *code, unsigned avail,
 	unsigned n = 0, at = 0;
 
 	while (n < BLOCK_MAX_INSNS && at < avail) {
-		int len = decode_one(c, code + at, avail - at, &insns[n]);
+		int len = block_decode_one(c, code + at, avail - at, &insns[n]);
 
 		/* a faulting one starts a block of its own: the bytes it takes may overlap code */
 		if (len < 0 || (n && (insns[n].op == OP_INVALID)))
 			break;
 		at += (unsigned)len;
-		if (ends_block(&insns[n++]))
+		if (block_ends(&insns[n++]))
 			break;
 	}
 	*nbytes = at;
@@ -269,7 +269,7 @@ static struct block *fetch_straddling(struct vcpu *c, gva_t lin, const uint8_t *
 	next = fetch_page(c, (lin + first) & c->addr_mask);
 	if (next)
 		memcpy(code + first, next, second);
-	if (decode_one(c, code, first + second, &bc->single->insns[0]) < 0)
+	if (block_decode_one(c, code, first + second, &bc->single->insns[0]) < 0)
 		raise_gp(c, 0);
 	bc->single->rep_last = is_repeated(&bc->single->insns[0]);
 	return bc->single;

@@ -48,6 +48,16 @@ MUST_CHECK int block_cache_new(size_t bytes, struct block_cache **out);
 void block_cache_free(struct block_cache *bc);
 void block_cache_flush(struct block_cache *bc);
 
+/*
+ * Decode one instruction of @avail bytes, bound.  Its length, or X86_TRUNCATED; what is
+ * no instruction becomes one that raises and takes all the bytes looked at.
+ */
+int block_decode_one(struct vcpu *c, const uint8_t *code, size_t avail, struct insn *i);
+/* Must the run loop look around after @i? */
+bool block_ends(const struct insn *i);
+/* Does @i raise #UD whatever it says, because the model lacks it? */
+bool block_is_undefined(const struct insn *i);
+
 /* What is at s.rip, by every check of an instruction fetch.  Raises; may drop all blocks. */
 struct block *block_fetch(struct vcpu *c);
 

@@ -11,6 +11,7 @@
 #include <sched.h>
 
 #include "base/clock.h"
+#include "cpu/dbt/dbt.h"
 #include "cpu/interp/interp.h"
 
 static int interp_probe(struct errbuf *err)
@@ -22,6 +23,7 @@ static void interp_vm_free(struct engine_vm *vm)
 {
 	if (!vm)
 		return;
+	dbt_free(vm->dbt);
 	fpu_stubs_free(vm->soft.stubs);
 	pthread_mutex_destroy(&vm->soft.split);
 	free(vm);
@@ -48,12 +50,37 @@ static int interp_vm_new(const struct engine_vm_config *cfg, struct engine_vm **
 	return 0;
 }
 
+static int soft_probe(struct errbuf *err)
+{
+	return 0;
+}
+
+static int soft_vm_new(const struct engine_vm_config *cfg, struct engine_vm **out,
+		       struct errbuf *err)
+{
+	struct engine_vm *vm;
+	int ret = interp_vm_new(cfg, &vm, err);
+
+	if (ret)
+		return ret;
+	ret = dbt_new(cfg->mem, vm, cfg->code_cache ? cfg->code_cache : DBT_DEFAULT_CACHE, &vm->dbt,
+		      err);
+	if (ret) {
+		interp_vm_free(vm);
+		return ret;
+	}
+	vm->dbt->check = cfg->check;
+	*out = vm;
+	return 0;
+}
+
 static void interp_vcpu_free(struct engine_vcpu *v)
 {
 	if (!v)
 		return;
 	if (v->vm)
 		v->vm->vcpu[v->c.index] = NULL;
+	dbt_check_free(&v->c);
 	block_cache_free(v->c.blocks);
 	free(v);
 }
@@ -99,6 +126,14 @@ static int interp_vcpu_new(struct engine_vm *vm, unsigned index, struct engine_v
 	v->c.mem = vm->soft.mem;
 	v->c.model = &vm->soft.model;
 	v->c.stubs = vm->soft.stubs;
+	v->c.dbt = vm->dbt;
+	v->c.d.self = (uintptr_t)&v->c;
+	if (vm->dbt)
+		v->c.d.code_base = (uintptr_t)vm->dbt->rx;
+	if (vm->dbt && vm->dbt->check && dbt_check_new(&v->c)) {
+		interp_vcpu_free(v);
+		return err_set(err, -ENOMEM, "software engine: no memory for vCPU %u", index);
+	}
 	tlb_init(&v->c);
 	cpu_state_reset(&v->c.s, index == 0, false);
 	adopt_state(&v->c);
@@ -224,21 +259,24 @@ static void interp_stats(const struct engine_vcpu *v, struct engine_stats *out)
 	out->decoded = __atomic_load_n(&v->c.decoded, __ATOMIC_RELAXED);
 }
 
+/* The two differ in whether a VM has a translator. */
+#define SOFTWARE_OPS                                                                           \
+	.vm_free = interp_vm_free, .vcpu_new = interp_vcpu_new, .vcpu_free = interp_vcpu_free, \
+	.run = interp_run, .kick = interp_kick, .can_inject = engine_can_inject,               \
+	.inject = interp_inject, .inject_nmi = interp_inject_nmi, .window = interp_window,     \
+	.get_state = interp_get_state, .set_state = interp_set_state,                          \
+	.log_changed = interp_log_changed, .stats = interp_stats
+
 const struct engine_ops engine_interp = {
 	.name = "interp",
 	.probe = interp_probe,
 	.vm_new = interp_vm_new,
-	.vm_free = interp_vm_free,
-	.vcpu_new = interp_vcpu_new,
-	.vcpu_free = interp_vcpu_free,
-	.run = interp_run,
-	.kick = interp_kick,
-	.can_inject = engine_can_inject,
-	.inject = interp_inject,
-	.inject_nmi = interp_inject_nmi,
-	.window = interp_window,
-	.get_state = interp_get_state,
-	.set_state = interp_set_state,
-	.log_changed = interp_log_changed,
-	.stats = interp_stats,
+	SOFTWARE_OPS,
+};
+
+const struct engine_ops engine_soft = {
+	.name = "soft",
+	.probe = soft_probe,
+	.vm_new = soft_vm_new,
+	SOFTWARE_OPS,
 };

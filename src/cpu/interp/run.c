@@ -5,13 +5,14 @@
  * Three speeds.  run_blocks() is the hot one: look a block up, call its handlers one
  * by one, and poll c->requests between blocks.  Whatever needs a look between two
  * instructions (TF, RF, an interrupt shadow, instruction breakpoints, an instruction
- * that waits for an answer from outside) goes through step_one().  events() stands
+ * that waits for an answer from outside) goes through interp_step().  events() stands
  * between: it delivers what is pending, in the order of SDM vol. 3A, table 6-2, and
  * decides whether to leave.
  *
  * Handlers leave in the middle by longjmp(); vcpu_unwind() has then counted what was
  * complete, and unwound() below decides how to go on.
  */
+#include "cpu/dbt/dbt.h"
 #include "cpu/interp/interp.h"
 
 enum { DR6_BS = 1 << 14, DR7_GD = 1 << 13 };
@@ -61,7 +62,7 @@ static __attribute__((noinline)) void run_blocks(struct vcpu *c)
 	do {
 		b = block_lookup(c, b);
 		exec_block(c, b);
-	} while (likely(at_full_speed(c)));
+	} while (likely(at_full_speed(c)) && !(c->dbt && c->mode == MODE_64));
 }
 
 /* --- one instruction at a time -------------------------------------------------- */
@@ -98,7 +99,15 @@ static void queue_debug(struct vcpu *c, uint32_t bits)
 	c->s.exc_error = 0;
 }
 
-static void step_one(struct vcpu *c)
+void interp_plain_step(struct vcpu *c)
+{
+	const struct block *b = block_lookup(c, c->blocks->single);
+
+	c->run_start = b->insns;
+	exec_insn(c, b->insns, c->s.rip & c->addr_mask);
+}
+
+void interp_step(struct vcpu *c)
 {
 	uint64_t rip = c->s.rip & c->addr_mask;
 	const struct block *b;
@@ -192,7 +201,9 @@ bool interp_can_inject(const struct vcpu *c)
 /* Stay out of the fast loop exactly as long as there is something to look for. */
 static void settle_requests(struct vcpu *c)
 {
-	bool want = c->want_window || c->watch_exec || c->db_pending || c->s.exc_pending ||
+	/* translated code looks at the window itself where IF may have been set */
+	bool window = c->want_window && (!c->dbt || c->s.rflags & FL_IF);
+	bool want = window || c->watch_exec || c->db_pending || c->s.exc_pending ||
 		    c->s.int_injected || c->s.nmi_pending;
 	bool have = __atomic_load_n(&c->requests, __ATOMIC_RELAXED) & REQ_EVENT;
 
@@ -210,6 +221,8 @@ static void take_requests(struct vcpu *c)
 		tlb_flush_all(c);
 		__atomic_fetch_and(&c->requests, ~(uint32_t)REQ_FLUSH, __ATOMIC_SEQ_CST);
 	}
+	if (req & REQ_CODE)
+		dbt_take_requests(c);
 	if (req & REQ_NMI) {
 		__atomic_fetch_and(&c->requests, ~(uint32_t)REQ_NMI, __ATOMIC_ACQ_REL);
 		c->s.nmi_pending = 1;
@@ -292,14 +305,16 @@ void interp_loop(struct vcpu *c)
 {
 	int how = setjmp(c->env);
 
+	if (how && c->dbt)
+		dbt_unwound(c);
 	if (how && unwound(c, how))
 		return;
 	for (;;) {
 		if (events(c))
 			return;
 		if (needs_step(c))
-			step_one(c);
-		else
+			interp_step(c);
+		else if (!c->dbt || !dbt_run(c))
 			run_blocks(c);
 	}
 }

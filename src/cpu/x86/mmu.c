@@ -26,6 +26,22 @@ static void entry_drop(struct tlb_entry *e)
 	e->read_tag = e->write_tag = e->exec_tag = TLB_INVALID;
 }
 
+static void slot_drop(struct vcpu *c, unsigned view, unsigned i)
+{
+	entry_drop(&c->tlb_all[view][i]);
+	c->tlb_xid[view][i] = 0;
+}
+
+/* Guest addresses may lead elsewhere now: so must the translator's jump tables. */
+static void jumps_drop(struct vcpu *c, unsigned views)
+{
+	for (unsigned v = 0; v < TLB_VIEWS; v++)
+		if (views & 1u << v)
+			c->d.gens[v] = 0;
+}
+
+enum { EVERY_VIEW = (1 << TLB_VIEWS) - 1 };
+
 void tlb_init(struct vcpu *c)
 {
 	for (unsigned v = 0; v < TLB_VIEWS; v++)
@@ -49,7 +65,7 @@ static void flush_kind(struct vcpu *c, bool global)
 				unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
 
 				if (c->tlb_info[v][i].global == global)
-					entry_drop(&c->tlb_all[v][i]);
+					slot_drop(c, v, i);
 			}
 		}
 	}
@@ -58,10 +74,26 @@ static void flush_kind(struct vcpu *c, bool global)
 void tlb_flush_nonglobal(struct vcpu *c)
 {
 	flush_kind(c, false);
+	jumps_drop(c, c->d.jumps_nonglobal);
+	c->d.jumps_nonglobal = 0;
+}
+
+void tlb_drop_writable(struct vcpu *c)
+{
+	for (unsigned v = 0; v < TLB_VIEWS; v++) {
+		for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
+			uint64_t used = c->tlb_used[v][0][w] | c->tlb_used[v][1][w];
+
+			for (; used; used &= used - 1)
+				c->tlb_all[v][w * 64 + (unsigned)__builtin_ctzll(used)].write_tag =
+					TLB_INVALID;
+		}
+	}
 }
 
 void tlb_flush_all(struct vcpu *c)
 {
+	jumps_drop(c, EVERY_VIEW);
 	flush_kind(c, false);
 	flush_kind(c, true);
 	c->large_mask[0] = c->large_mask[1] = 0;
@@ -96,7 +128,7 @@ static void flush_large(struct vcpu *c, gva_t lin)
 				const struct tlb_info *t = &c->tlb_info[v][i];
 
 				if (t->page_shift > 12 && !((t->page ^ lin) >> t->page_shift))
-					entry_drop(&c->tlb_all[v][i]);
+					slot_drop(c, v, i);
 			}
 		}
 	}
@@ -106,9 +138,10 @@ void tlb_flush_page(struct vcpu *c, gva_t lin)
 {
 	unsigned half = lin >> 63, i = lin >> 12 & (TLB_SIZE - 1);
 
+	jumps_drop(c, EVERY_VIEW);
 	for (unsigned v = 0; v < TLB_VIEWS; v++)
 		if (c->tlb_info[v][i].page == PAGE_OF(lin))
-			entry_drop(&c->tlb_all[v][i]);
+			slot_drop(c, v, i);
 	if (c->large_mask[half] && !((lin ^ c->large_base[half]) & c->large_mask[half]))
 		flush_large(c, lin);
 }
@@ -142,6 +175,15 @@ static struct tlb_entry *slot_for(struct vcpu *c, gva_t page, enum tlb_view view
 	return &c->tlb_all[view][i];
 }
 
+/* The translator must hear of writes to pages that it made code of. */
+static void note_writable(struct vcpu *c, gpa_t gpa)
+{
+	uint8_t *watch = mem_watch(c->mem, gpa);
+
+	if (__atomic_fetch_or(watch, WATCH_WRITTEN, __ATOMIC_SEQ_CST) & WATCH_CODE)
+		dbt_code_store(c, gpa);
+}
+
 static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum tlb_view view,
 			      gpa_t *gpa)
 {
@@ -160,6 +202,8 @@ static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum t
 	if (!hva)
 		return NULL;
 	e = slot_for(c, page, view, &w);
+	if (e->exec_tag != page || e->addend != (uintptr_t)hva - page || !(w.rights & RIGHT_X))
+		c->tlb_xid[view][page >> 12 & (TLB_SIZE - 1)] = 0;
 	e->addend = (uintptr_t)hva - page;
 	e->read_tag = w.rights & RIGHT_R ? page : TLB_INVALID;
 	e->exec_tag = w.rights & RIGHT_X ? page : TLB_INVALID;
@@ -169,7 +213,9 @@ static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum t
 
 		if (access == ACCESS_WRITE)
 			mem_mark_dirty(c->mem, w.gpa, MEM_PAGE_SIZE);
-		if (access == ACCESS_WRITE || !logging)
+		if (access == ACCESS_WRITE && c->dbt)
+			note_writable(c, w.gpa);
+		if (!c->journal && (access == ACCESS_WRITE || !(logging || c->dbt)))
 			e->write_tag = page;
 	}
 	if (e == &c->tlb_scratch)
@@ -253,6 +299,8 @@ static void ram_part(struct vcpu *c, const struct part *p, uint8_t *buf, bool wr
 	} else if (!write) {
 		memcpy(buf, p->hva, p->size);
 	} else {
+		if (unlikely(c->journal))
+			journal_add(c, p->hva, p->size);
 		if (single) {
 			memcpy(&v, buf, p->size);
 			host_store(p->hva, p->size, v);
@@ -341,6 +389,8 @@ void *lin_rmw_ptr(struct vcpu *c, gva_t lin, unsigned size)
 	if (translate(c, lin, size, ACCESS_WRITE, c->view, part) > 1 || !part[0].hva)
 		return NULL;
 	note_watch(c, lin, size, ACCESS_WRITE);
+	if (unlikely(c->journal))
+		journal_add(c, part[0].hva, size);
 	if (PAGE_OF((uintptr_t)part[0].hva) == c->code_page)
 		c->end_block = true;
 	return part[0].hva;

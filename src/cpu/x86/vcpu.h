@@ -60,13 +60,53 @@ enum vcpu_request {			/* bits of vcpu.requests */
 		    REQ_KICK = 1 << 0,	/* return EXIT_KICK at the next block boundary */
 		    REQ_FLUSH = 1 << 1, /* drop the TLB */
 		    REQ_NMI = 1 << 2,
+		    REQ_CODE = 1 << 4,	/* drop write tags: a page became code */
 		    REQ_EVENT = 1 << 3, /* own thread: single step, window, pending exception: leave
 					   the fast loop */
 };
 
+enum { JUMP_ENTRIES = 4096 };
+struct jump_entry { /* where code for a guest address is */
+	uint64_t rip;
+	uint32_t gen, code; /* d.gen_live when it was entered; offset in the code cache */
+};
+
+enum { /* bits of dbt_vcpu.key beside the view: what code may do natively */
+       DBT_KEY_SSE = 1 << 2,
+       DBT_KEY_AVX = 1 << 3,
+       DBT_KEY_USER = 1 << 4,
+};
+
+struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
+	uint64_t self;	    /* address of the vcpu */
+	uint64_t code_base; /* of the executable mapping */
+	uint32_t gen_live; /* atomic: generation of valid jump entries; 0: something is requested */
+	uint32_t gen;	   /* ... when nothing is */
+	uint16_t flags;	   /* home of the guest's flags: AH as LAHF has it, AL 1 for OF */
+	uint8_t vec_live;  /* vector registers are in the host's */
+	uint8_t key;	   /* of the code that may run now */
+	uint32_t host_mxcsr;
+	uint32_t site;			   /* that called C */
+	uint32_t flush_wanted, flush_done; /* atomic: write tags are to be dropped, were dropped */
+	bool gens_stale, xids_stale;	   /* atomic: forget jump entries, code pages */
+	uint8_t exit, vec_was;
+	uint8_t jumps_nonglobal; /* bit by view: the table leads to pages that are not global */
+	uint8_t view_key[TLB_VIEWS];
+	uint32_t gens[TLB_VIEWS], last_gen; /* generation by view; 0: the table is void */
+	struct insn insn;		    /* that a handler runs now */
+	bool in_code;			    /* atomic: translated code may be running */
+	uint64_t lin, resume, tmp;
+	struct dbt_link *link;
+	uint64_t stack; /* host's, of the call that entered */
+	uint64_t misses, helpers, steps, lookups, refills;
+	struct jump_entry jumps[JUMP_ENTRIES];
+};
+
 struct soft_vm;	    /* what the vCPUs of one software VM share */
 struct block_cache; /* interp/: decoded blocks */
-struct fpu_stubs;   /* x86/fpu: generated stubs */
+struct dbt;	    /* dbt/: the translator */
+struct dbt_link;
+struct fpu_stubs; /* x86/fpu: generated stubs */
 
 struct vcpu { /* owner: its thread, except @requests */
 	struct cpu_state s;
@@ -134,6 +174,12 @@ struct vcpu { /* owner: its thread, except @requests */
 	struct tlb_entry tlb_scratch;	       /* translation that must not be cached */
 	struct tlb_info tlb_info[TLB_VIEWS][TLB_SIZE];
 
+	struct dbt *dbt;	 /* NULL: interpreter only */
+	struct dbt_check *check; /* lock-step, or NULL */
+	bool journal;		 /* every store goes the slow way and is noted in @check */
+	struct dbt_vcpu d;
+	uint32_t tlb_xid[TLB_VIEWS]
+			[TLB_SIZE]; /* code page that an executable slot leads to, or 0 */
 	struct tlb_entry tlb_all[TLB_VIEWS][TLB_SIZE] __attribute__((aligned(64)));
 };
 
@@ -193,6 +239,7 @@ void sys_store(struct vcpu *c, gva_t lin, unsigned size, uint64_t val);
 void tlb_flush_all(struct vcpu *c); /* globals too */
 void tlb_flush_nonglobal(struct vcpu *c);
 void tlb_flush_page(struct vcpu *c, gva_t lin);
+void tlb_drop_writable(struct vcpu *c); /* write tags alone */
 /* CPL, AC, CR0, CR4, EFER or a segment changed: recompute tlb, cpl, mode, flat, addr_mask. */
 void vcpu_update_mode(struct vcpu *c);
 
@@ -218,6 +265,11 @@ insn_fn *bind_int(const struct insn *i);    /* sem_int*.c: arithmetic, moves, bi
 insn_fn *bind_string(const struct insn *i); /* sem_string.c */
 insn_fn *bind_sys(const struct insn *i);    /* sem_sys*.c: ports, flags, segments, far, system */
 insn_fn *bind_fpu(const struct insn *i);    /* fpu/: VEC, X87, MASKMOV, GATHER, FPU state */
+
+/* dbt/check.c: @size bytes at @hva are about to be overwritten. */
+void journal_add(struct vcpu *c, void *hva, unsigned size);
+/* dbt/: the guest is about to write to the page at @gpa, which translations were made of. */
+void dbt_code_store(struct vcpu *c, gpa_t gpa);
 
 int fpu_stubs_new(struct fpu_stubs **out, struct errbuf *err); /* one per VM, shared by vCPUs */
 void fpu_stubs_free(struct fpu_stubs *s);

@@ -52,7 +52,7 @@ static uint16_t load16(const uint8_t *p)
 static void store16(struct virtq *q, uint64_t off, uint16_t val)
 {
 	__atomic_store_n((uint16_t *)(q->used_hva + off), val, __ATOMIC_RELEASE);
-	mem_mark_dirty(mem_of(q), q->used + off, 2);
+	mem_written(mem_of(q), q->used + off, 2);
 }
 
 static int broken(struct virtq *q, const char *why)
@@ -235,7 +235,7 @@ void virtq_mark(struct virtq *q, const struct virtq_elem *e, uint32_t written)
 	for (unsigned i = 0; i < e->nin && written; i++) {
 		uint32_t n = (uint32_t)MIN((size_t)written, e->in[i].iov_len);
 
-		mem_mark_dirty(mem_of(q), e->in_gpa[i], n);
+		mem_written(mem_of(q), e->in_gpa[i], n);
 		written -= n;
 	}
 }
@@ -248,7 +248,7 @@ void virtq_fill(struct virtq *q, unsigned nth, uint16_t head, uint32_t written)
 	if (virtio_is_broken(q->vd))
 		return;
 	memcpy(q->used_hva + off, entry, sizeof(entry));
-	mem_mark_dirty(mem_of(q), q->used + off, sizeof(entry));
+	mem_written(mem_of(q), q->used + off, sizeof(entry));
 }
 
 void virtq_publish(struct virtq *q, unsigned n)

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dbt.h - what the files of the binary translator share.
+ *
+ * Guest code is translated block by block into host code that runs on the guest's own
+ * registers.  64-bit code only: what else there is runs in the interpreter.
+ *
+ * Registers: host RAX and RCX are scratch, RSP is the host's stack, GS holds the vCPU.
+ * The 13 others hold guest registers for good (host_of[]); guest R9, R10 and R11 stay
+ * in memory.  Vector registers are the guest's while d.vec_live.  Guest flags are in
+ * the host's or in d.flags ("home"), as lower.c decides instruction by instruction.
+ *
+ * Finding code: a code page is a page of virtual addresses mapped to a page of RAM,
+ * under one key (what privilege and control registers allow).  Its number, the xid,
+ * stands beside the page's TLB entry from the first look-up until the entry goes, so a
+ * jump between pages that was linked checks one word.  Indirect jumps go through a
+ * table of addresses per vCPU, emptied by changing its generation.
+ *
+ * Writing to code: a page of RAM with translations has WATCH_CODE and no write tag in
+ * any TLB.  The first write drops the page's translations (mem.h, code_written()).
+ *
+ * Sources: Intel SDM vol. 2 and 3A; QEMU's and Valgrind's papers for the general shape.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdio.h>
+#include "cpu/dbt/asm.h"
+#include "cpu/x86/mmu.h"
+
+enum {
+	DBT_MAX_INSNS = 64,	 /* of a block */
+	DBT_MAX_CODE = 48 << 10, /* bytes of host code that one block can become */
+	DBT_HASH_BITS = 16,
+	DBT_PAGE_HASH_BITS = 14,
+	DBT_DEFAULT_CACHE = 64 << 20,
+	DBT_LINK_NEVER = -1, /* an xid that no page has */
+};
+
+/* Why translated code came back. */
+enum dbt_exit {
+	DBT_EXIT_LOOKUP, /* go on at s.rip */
+	DBT_EXIT_LINK,	 /* the same, and d.link can be patched to go there by itself */
+	DBT_EXIT_STEP,	 /* the interpreter is to run the instruction at s.rip */
+};
+
+/* Where guest flags are when translated code is left at a site. */
+enum flags_kind {
+	FLAGS_HOME,
+	FLAGS_CMP,   /* of a - b */
+	FLAGS_SUB,   /* of the subtraction that left a */
+	FLAGS_ADD,   /* of the addition that left a */
+	FLAGS_TEST,  /* of a & b */
+	FLAGS_LOGIC, /* of the logic operation that left a */
+};
+
+struct flags_recipe { /* how to compute flags again; registers are the guest's */
+	uint8_t kind; /* enum flags_kind */
+	uint8_t size;
+	uint8_t a, b; /* b: INSN_NOREG: imm */
+	int32_t imm;
+};
+
+struct dbt_block;
+
+struct dbt_site { /* a place where translated code calls C */
+	struct dbt_block *block;
+	uint32_t rip_off;     /* of the instruction, from the block's start */
+	uint8_t access, size; /* of memory accesses: ACCESS_* */
+	struct flags_recipe flags;
+	bool ends;	      /* helper calls: nothing follows */
+	uint32_t retry, next; /* offsets in the cache: the access again; the next instruction */
+	struct insn *insn;    /* of helper calls */
+};
+
+struct dbt_link { /* a direct jump out of a block */
+	struct dbt_block *from, *to;
+	struct dbt_link *next_in; /* of the jumps to @to */
+	uint64_t target;	  /* guest address */
+	uint32_t jump, guard;	  /* offsets of the rel32, and of the guard's imm32 or 0 */
+	uint32_t stub;		  /* where it goes when not linked */
+	uint32_t xid;		  /* guarded: the only page it may ever lead to, or 0 */
+	bool flags_host, poll;
+};
+
+struct dbt_block {
+	struct dbt_block *next;	     /* in its hash bucket */
+	struct dbt_block *next_page; /* of the same page of RAM */
+	uint64_t rip;
+	uint32_t xid;
+	uint32_t code;	     /* offset: entry with flags at home */
+	uint32_t code_flags; /* entry with flags in the host's */
+	uint32_t code_poll;  /* ... that looks for requests first */
+	uint32_t end;
+	uint16_t bytes, ninsns;
+	uint32_t checks;
+	uint16_t ncheck; /* instructions that lock-step can compare: all before a helper */
+	bool dead;
+	struct dbt_link *in; /* jumps linked to it */
+};
+
+struct code_page {
+	struct code_page *next; /* in its hash bucket */
+	gva_t page;
+	const uint8_t *host;
+	uint32_t xid;
+	uint8_t key;
+};
+
+struct ram_page { /* a page of RAM that has translations */
+	struct ram_page *next;
+	gpa_t gpa;
+	struct dbt_block *blocks;
+};
+
+struct dbt_stats { /* under the lock or racy */
+	uint64_t translated, translated_bytes, code_bytes, flushes, invalidated, links;
+};
+
+struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
+	pthread_mutex_t lock;
+	uint8_t *rw, *rx; /* two mappings of the code cache */
+	size_t bytes, used, start;
+	struct dbt_block *hash[1 << DBT_HASH_BITS]; /* read without the lock */
+	struct code_page *page_hash[1 << DBT_PAGE_HASH_BITS];
+	struct ram_page *ram_hash[1 << DBT_PAGE_HASH_BITS];
+	uint32_t next_xid;
+	struct dbt_site *sites; /* by number */
+	uint32_t nsites, max_sites;
+	uint8_t *meta; /* blocks, links, pages, instructions */
+	size_t meta_used;
+	bool flushing;	/* atomic: nobody may enter */
+	uint32_t epoch; /* atomic: counts flushes */
+	struct mem *mem;
+	struct engine_vm *vm;
+	struct dbt_stats stats;
+	bool host_avx;
+	bool check; /* lock-step: blocks end at helpers, and nothing is linked */
+
+	/* common code, offsets */
+	uint32_t enter, leave, leave_saved, slow, helper, link_exit, lookup_exit, vec_load;
+};
+
+/* Host register of each guest register; H_NONE: in memory. */
+extern const uint8_t host_of[16];
+
+/* --- cache.c ----------------------------------------------------------------------- */
+
+MUST_CHECK int dbt_new(struct mem *mem, struct engine_vm *vm, size_t bytes, struct dbt **out,
+		       struct errbuf *err);
+void dbt_free(struct dbt *d);
+/* Take the lock, serving requests to drop write tags meanwhile. */
+void dbt_lock(struct dbt *d, struct vcpu *c);
+void dbt_unlock(struct dbt *d);
+/* Memory that the next flush takes back; NULL: none is left.  Locked. */
+void *dbt_alloc(struct dbt *d, size_t bytes);
+/* Everything goes.  Locked; other vCPUs are made to leave translated code. */
+void dbt_flush(struct dbt *d, struct vcpu *c);
+/* Any thread, without the lock. */
+struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip);
+MUST_CHECK int dbt_insert(struct dbt *d, struct dbt_block *b, gpa_t gpa);
+/* Number of the code page; 0: out of memory. */
+uint32_t dbt_xid(struct dbt *d, gva_t page, const uint8_t *host, uint8_t key);
+/* Before code of the page at @gpa is read: no vCPU may write to it unnoticed from now on. */
+void dbt_watch(struct dbt *d, struct vcpu *c, gpa_t gpa);
+/* mem.h: somebody else than a vCPU wrote to the page at @gpa. */
+void dbt_code_written(void *arg, gpa_t gpa);
+/* Make jump @k go to @to by itself.  Locked. */
+void dbt_link(struct dbt *d, struct dbt_link *k, struct dbt_block *to);
+
+/* --- translate.c ------------------------------------------------------------------- */
+
+/*
+ * Translate at @rip, whose bytes are at @host.  Locked.  NULL: the cache is @full, or
+ * else the first instruction is for the interpreter.
+ */
+struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, uint64_t rip, const uint8_t *host,
+				uint32_t xid, bool *full);
+
+/* --- glue.c ------------------------------------------------------------------------ */
+
+/* Emit what all blocks use: entering, leaving, calls of C. */
+void dbt_emit_glue(struct dbt *d);
+
+/* --- run.c ------------------------------------------------------------------------- */
+
+/* Run at s.rip while nothing needs a look.  False: not at this point.  Raises. */
+bool dbt_run(struct vcpu *c);
+/* ... one block of it. */
+void dbt_enter_block(struct vcpu *c, const struct dbt_block *b);
+/* The run loop was reached by longjmp(). */
+void dbt_unwound(struct vcpu *c);
+/* REQ_CODE was seen. */
+void dbt_take_requests(struct vcpu *c);
+/* check.c: run @b both ways.  False: they differ, it was said how. */
+bool dbt_check_block(struct vcpu *c, struct dbt_block *b);
+MUST_CHECK int dbt_check_new(struct vcpu *c);
+void dbt_check_free(struct vcpu *c);
+/* dump.c */
+void dbt_dump_block(struct vcpu *c, const struct dbt_block *b, FILE *f);
+void *dbt_slow(struct vcpu *c);	  /* from translated code: an access missed the TLB */
+void *dbt_helper(struct vcpu *c); /* ... an instruction to be run by its handler */

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * glue.c - the code that all blocks share: in and out of translated code, and to C.
+ *
+ * Translated code runs on the stack of the C function that entered it, aligned for
+ * calls.  Calls of C (slow, helper) come by CALL, whose return address points at the
+ * site's number; C answers with the address to go on at, or NULL to leave.
+ */
+#include "cpu/dbt/lower.h"
+
+static const uint8_t callee_saved[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
+
+static uint32_t here(const struct dbt *d, const struct assembler *a)
+{
+	return (uint32_t)(a->p - d->rw);
+}
+
+static void push_pop(struct assembler *a, unsigned op, unsigned reg)
+{
+	if (reg & 8)
+		a1(a, 0x41);
+	a1(a, op | (reg & 7));
+}
+
+static void ret(struct assembler *a)
+{
+	a1(a, 0xc3);
+}
+
+static void guest_registers(struct assembler *a, bool store)
+{
+	for (unsigned g = 0; g < 16; g++) {
+		if (host_of[g] == H_NONE)
+			continue;
+		a_op(a, true, store ? 0x89 : 0x8b, host_of[g], op_vcpu(gpr_offset(g)));
+	}
+}
+
+/* JMP [resume] */
+static void resume(struct assembler *a)
+{
+	a_op(a, false, 0xff, 4, op_vcpu(VC(d.resume)));
+}
+
+static void store_byte(struct assembler *a, size_t field, unsigned v)
+{
+	a_op(a, false, 0xc6, 0, op_vcpu(field));
+	a1(a, v);
+}
+
+static void vectors(struct dbt *d, struct assembler *a, bool store)
+{
+	for (unsigned n = 0; n < 16; n++) {
+		struct host_op at = op_vcpu(VC(s.vec) + n * sizeof(struct cpu_vec));
+		struct host_enc movups = {.map = 1, .op = store ? 0x11 : 0x10};
+
+		if (d->host_avx)
+			a_vex(a, 1, 0, false, true, 0, store ? 0x11 : 0x10, n, at);
+		else
+			a_enc(a, &movups, n, at);
+	}
+}
+
+static void mxcsr(struct assembler *a, bool store, size_t field)
+{
+	struct host_enc e = {.map = 1, .op = 0xae};
+
+	a_enc(a, &e, store ? 3 : 2, op_vcpu(field));
+}
+
+static void emit_vec_save(struct dbt *d, struct assembler *a)
+{
+	vectors(d, a, true);
+	mxcsr(a, true, VC(s.fx.mxcsr));
+	mxcsr(a, false, VC(d.host_mxcsr));
+	store_byte(a, VC(d.vec_live), 0);
+	if (d->host_avx) { /* vzeroupper */
+		a1(a, 0xc5);
+		a1(a, 0xf8);
+		a1(a, 0x77);
+	}
+	ret(a);
+}
+
+static void emit_vec_load(struct dbt *d, struct assembler *a)
+{
+	d->vec_load = here(d, a);
+	vectors(d, a, false);
+	mxcsr(a, false, VC(s.fx.mxcsr));
+	store_byte(a, VC(d.vec_live), 1);
+	ret(a);
+}
+
+/* CMP [vec_live], 0; JE over; CALL save; over: */
+static void save_if_live(struct dbt *d, struct assembler *a, uint32_t save)
+{
+	uint8_t *over, *call;
+
+	a_op(a, false, 0x80, ALU_CMP, op_vcpu(VC(d.vec_live)));
+	a1(a, 0);
+	over = a_jcc(a, CC_E);
+	call = a_call(a);
+	a_patch(call, d->rw + save);
+	a_patch(over, a->p);
+}
+
+/* void enter(void *code) */
+static void emit_enter(struct dbt *d, struct assembler *a)
+{
+	d->enter = here(d, a);
+	for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++)
+		push_pop(a, 0x50, callee_saved[n]);
+	a_alu_imm(a, true, ALU_SUB, op_reg(H_RSP), 8);
+	a_store(a, H_RSP, op_vcpu(VC(d.stack)));
+	a_store(a, H_RDI, op_vcpu(VC(d.resume)));
+	guest_registers(a, false);
+	resume(a);
+}
+
+static void emit_leave(struct dbt *d, struct assembler *a, uint32_t save)
+{
+	uint8_t *leave;
+
+	d->link_exit = here(d, a);
+	store_byte(a, VC(d.exit), DBT_EXIT_LINK);
+	leave = a_jmp(a);
+	d->lookup_exit = here(d, a);
+	store_byte(a, VC(d.exit), DBT_EXIT_LOOKUP);
+	a_patch(leave, a->p);
+	guest_registers(a, true);
+	save_if_live(d, a, save);
+	d->leave_saved = here(d, a);
+	a_load(a, H_RSP, op_vcpu(VC(d.stack)));
+	a_alu_imm(a, true, ALU_ADD, op_reg(H_RSP), 8);
+	for (unsigned n = ARRAY_SIZE(callee_saved); n-- > 0;)
+		push_pop(a, 0x58, callee_saved[n]);
+	ret(a);
+}
+
+static void emit_c_call(struct dbt *d, struct assembler *a, void *(*fn)(struct vcpu *))
+{
+	uint8_t *stay;
+
+	a_load(a, H_RDI, op_vcpu(VC(d.self)));
+	a_mov_imm(a, H_RAX, (uintptr_t)fn);
+	a1(a, 0xff); /* call rax */
+	a1(a, 0xd0);
+	a_op(a, true, 0x85, H_RAX, op_reg(H_RAX));
+	stay = a_jcc(a, CC_NE);
+	a_jmp_to(a, d->rw + d->leave_saved);
+	a_patch(stay, a->p);
+	a_store(a, H_RAX, op_vcpu(VC(d.resume)));
+}
+
+static void emit_site(struct assembler *a)
+{
+	push_pop(a, 0x58, H_RAX);
+	a_load32(a, H_RAX, op_mem(H_RAX, 0));
+	a_store32(a, H_RAX, op_vcpu(VC(d.site)));
+}
+
+/* RAX: linear address of the access. */
+static void emit_slow(struct dbt *d, struct assembler *a, uint32_t save)
+{
+	struct host_enc movzx = {.map = 1, .op = 0xb6};
+	uint8_t *over, *call;
+
+	d->slow = here(d, a);
+	a_store(a, H_RAX, op_vcpu(VC(d.lin)));
+	emit_site(a);
+	guest_registers(a, true);
+	a_enc(a, &movzx, H_RAX, op_vcpu(VC(d.vec_live)));
+	a_op(a, false, 0x88, H_RAX, op_vcpu(VC(d.vec_was)));
+	save_if_live(d, a, save);
+	emit_c_call(d, a, dbt_slow);
+	a_op(a, false, 0x80, ALU_CMP, op_vcpu(VC(d.vec_was)));
+	a1(a, 0);
+	over = a_jcc(a, CC_E);
+	call = a_call(a);
+	a_patch(call, d->rw + d->vec_load);
+	a_patch(over, a->p);
+	guest_registers(a, false);
+	resume(a);
+}
+
+static void emit_helper(struct dbt *d, struct assembler *a, uint32_t save)
+{
+	d->helper = here(d, a);
+	emit_site(a);
+	guest_registers(a, true);
+	save_if_live(d, a, save);
+	emit_c_call(d, a, dbt_helper);
+	guest_registers(a, false);
+	resume(a);
+}
+
+void dbt_emit_glue(struct dbt *d)
+{
+	struct assembler a = {.p = d->rw + d->used};
+	uint32_t save = here(d, &a);
+
+	emit_vec_save(d, &a);
+	emit_vec_load(d, &a);
+	emit_enter(d, &a);
+	emit_leave(d, &a, save);
+	emit_slow(d, &a, save);
+	emit_helper(d, &a, save);
+	d->used = ALIGN_UP(here(d, &a), 64);
+	d->start = d->used;
+}

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lower.c - flags, registers and addresses of code being translated.
+ *
+ * An address check is the TLB's compare, inline: the page of the access's last byte
+ * against the tag in the slot of its first.  Two scratch registers are enough because
+ * the address is computed again from guest registers where it was overwritten.
+ */
+#include "cpu/dbt/lower.h"
+
+/* RAX, RCX and RSP of the guest live where their hosts are not; R9 to R11 in memory. */
+const uint8_t host_of[16] = {
+	[GPR_RAX] = H_R9,  [GPR_RCX] = H_R10, [GPR_RDX] = H_RDX,  [GPR_RBX] = H_RBX,
+	[GPR_RSP] = H_R11, [GPR_RBP] = H_RBP, [GPR_RSI] = H_RSI,  [GPR_RDI] = H_RDI,
+	[GPR_R8] = H_R8,   [GPR_R9] = H_NONE, [GPR_R10] = H_NONE, [GPR_R11] = H_NONE,
+	[GPR_R12] = H_R12, [GPR_R13] = H_R13, [GPR_R14] = H_R14,  [GPR_R15] = H_R15,
+};
+
+/* --- flags ---------------------------------------------------------------------------- */
+
+/* LAHF; SETO AL; MOV [flags], AX */
+static void emit_flags_save(struct lowering *l)
+{
+	struct host_enc st = {.op = 0x89, .p66 = true};
+
+	a1(&l->a, 0x9f);
+	a1(&l->a, 0x0f);
+	a1(&l->a, 0x90);
+	a1(&l->a, 0xc0);
+	a_enc(&l->a, &st, H_RAX, op_vcpu(VC(d.flags)));
+}
+
+/* MOVZX EAX, [flags]; ADD AL, 127; SAHF */
+static void emit_flags_load(struct lowering *l)
+{
+	struct host_enc ld = {.map = 1, .op = 0xb7};
+
+	a_enc(&l->a, &ld, H_RAX, op_vcpu(VC(d.flags)));
+	a1(&l->a, 0x04);
+	a1(&l->a, 0x7f);
+	a1(&l->a, 0x9e);
+}
+
+static struct host_enc sized(unsigned op, unsigned size)
+{
+	return (struct host_enc){
+		.op = (uint8_t)op, .p66 = size == 2, .w = size == 8, .rex = size == 1};
+}
+
+/* ALU operation @alu of @size: @reg with the recipe's b. */
+static void emit_alu_b(struct lowering *l, unsigned alu, unsigned size, unsigned reg,
+		       const struct flags_recipe *r)
+{
+	struct host_enc e;
+
+	if (r->b != INSN_NOREG) {
+		e = sized(alu * 8 + (size != 1), size);
+		a_enc(&l->a, &e, host_of[r->b], op_reg(reg));
+		return;
+	}
+	e = sized(size == 1 ? 0x80 : 0x81, size);
+	a_enc(&l->a, &e, alu, op_reg(reg));
+	a_imm(&l->a, (uint64_t)(int64_t)r->imm, MIN(size, 4u));
+}
+
+static void emit_test(struct lowering *l, unsigned size, unsigned a, unsigned b)
+{
+	struct host_enc e = sized(size == 1 ? 0x84 : 0x85, size);
+
+	a_enc(&l->a, &e, b, op_reg(a));
+}
+
+static void emit_recipe(struct lowering *l, const struct flags_recipe *r)
+{
+	unsigned a = host_of[r->a], size = r->size;
+	struct host_enc e;
+
+	switch (r->kind) {
+	case FLAGS_CMP: emit_alu_b(l, ALU_CMP, size, a, r); break;
+	case FLAGS_SUB:
+		a_mov(&l->a, H_RAX, a);
+		emit_alu_b(l, ALU_ADD, size, H_RAX, r);
+		emit_alu_b(l, ALU_SUB, size, H_RAX, r);
+		break;
+	case FLAGS_ADD:
+		a_mov(&l->a, H_RAX, a);
+		emit_alu_b(l, ALU_SUB, size, H_RAX, r);
+		emit_alu_b(l, ALU_ADD, size, H_RAX, r);
+		break;
+	case FLAGS_TEST:
+		if (r->b != INSN_NOREG) {
+			emit_test(l, size, a, host_of[r->b]);
+			break;
+		}
+		e = sized(size == 1 ? 0xf6 : 0xf7, size);
+		a_enc(&l->a, &e, 0, op_reg(a));
+		a_imm(&l->a, (uint64_t)(int64_t)r->imm, MIN(size, 4u));
+		break;
+	default: emit_test(l, size, a, a); break;
+	}
+}
+
+void flags_clobber(struct lowering *l)
+{
+	if (l->host && !l->home && !(l->recipe.kind != FLAGS_HOME && l->recipe_lasts)) {
+		emit_flags_save(l);
+		l->home = true;
+	}
+	l->host = false;
+}
+
+void flags_to_host(struct lowering *l)
+{
+	if (l->host)
+		return;
+	if (!l->home && l->recipe.kind != FLAGS_HOME)
+		emit_recipe(l, &l->recipe);
+	else
+		emit_flags_load(l);
+	l->host = true;
+}
+
+void flags_to_home(struct lowering *l)
+{
+	if (l->home)
+		return;
+	flags_to_host(l);
+	emit_flags_save(l);
+	l->home = true;
+}
+
+static bool pinned(unsigned g)
+{
+	return host_of[g] != H_NONE;
+}
+
+/* How the flags that @i just set can be computed again. */
+static struct flags_recipe recipe_of(const struct insn *i)
+{
+	struct flags_recipe r = {.size = i->opsize, .b = INSN_NOREG};
+	unsigned dst = i->rm, src = i->reg;
+
+	if (i->flags & (INSN_MEM | INSN_REG_HI | INSN_RM_HI))
+		return r;
+	switch (i->op) {
+	case OP_CMP: r.kind = FLAGS_CMP; break;
+	case OP_SUB: r.kind = FLAGS_SUB; break;
+	case OP_ADD: r.kind = FLAGS_ADD; break;
+	case OP_TEST: r.kind = FLAGS_TEST; break;
+	case OP_AND:
+	case OP_OR:
+	case OP_XOR: r.kind = FLAGS_LOGIC; break;
+	default: return r;
+	}
+	if (i->form == FORM_R_RM) {
+		dst = i->reg;
+		src = i->rm;
+	}
+	r.a = (uint8_t)dst;
+	if (i->form == FORM_RM_I)
+		r.imm = (int32_t)i->imm;
+	else
+		r.b = (uint8_t)src;
+	if (!pinned(dst) || (r.b != INSN_NOREG && !pinned(src) && r.kind != FLAGS_LOGIC))
+		r.kind = FLAGS_HOME;
+	if (r.a == r.b && (r.kind == FLAGS_SUB || r.kind == FLAGS_ADD))
+		r.kind = r.kind == FLAGS_SUB ? FLAGS_CMP : FLAGS_HOME; /* a - a: as 0 - 0 */
+	return r;
+}
+
+/* Are the registers of @r left alone until flags are set anew? */
+static bool recipe_lasts(const struct lowering *l, const struct flags_recipe *r)
+{
+	unsigned used = 1u << r->a;
+
+	if (r->b != INSN_NOREG && r->kind != FLAGS_LOGIC)
+		used |= 1u << r->b;
+	for (const struct t_insn *t = l->t + 1; t < l->insns + l->n; t++) {
+		if (t->fe & (FE_PART | FE_HOME | FE_FULL))
+			return true;
+		if (t->writes & used)
+			return false;
+	}
+	return true;
+}
+
+void flags_set_all(struct lowering *l)
+{
+	l->host = true;
+	l->home = false;
+	l->recipe = recipe_of(&l->t->i);
+	l->recipe_lasts = l->recipe.kind != FLAGS_HOME && recipe_lasts(l, &l->recipe);
+	if (!l->recipe_lasts)
+		l->recipe.kind = FLAGS_HOME;
+}
+
+/* --- sites ---------------------------------------------------------------------------- */
+
+struct dbt_site *site_new(struct lowering *l, uint32_t *number)
+{
+	struct dbt_site *s;
+
+	if (l->d->nsites == l->d->max_sites) {
+		l->failed = true;
+		*number = 0;
+		return &l->d->sites[0];
+	}
+	*number = l->d->nsites++;
+	s = &l->d->sites[*number];
+	*s = (struct dbt_site){.block = l->b, .rip_off = (uint32_t)(l->t->rip - l->b->rip)};
+	if (!l->home)
+		s->flags = l->recipe;
+	return s;
+}
+
+struct cold_jump *cold_new(struct lowering *l, unsigned kind, uint8_t *jump)
+{
+	struct cold_jump *j = &l->jump[l->njump];
+
+	if (l->njump == COLD_MAX - 1)
+		l->failed = true;
+	else
+		l->njump++;
+	*j = (struct cold_jump){.kind = kind, .jump = jump, .back = l->a.p};
+	return j;
+}
+
+/* --- registers ------------------------------------------------------------------------ */
+
+unsigned reg_read(struct lowering *l, unsigned g, unsigned scratch)
+{
+	if (pinned(g))
+		return host_of[g];
+	a_load(&l->a, scratch, op_vcpu(gpr_offset(g)));
+	return scratch;
+}
+
+void reg_done(struct lowering *l, unsigned g, unsigned host)
+{
+	if (!pinned(g))
+		a_store(&l->a, host, op_vcpu(gpr_offset(g)));
+}
+
+/* --- addresses ------------------------------------------------------------------------ */
+
+struct ea ea_reg(unsigned reg, int32_t disp)
+{
+	return (struct ea){.base = (uint8_t)reg, .index = INSN_NOREG, .seg = SEG_DS, .disp = disp};
+}
+
+struct ea ea_of(const struct lowering *l, const struct insn *i)
+{
+	struct ea ea = {.base = i->base,
+			.index = i->index,
+			.scale = i->scale,
+			.seg = i->seg,
+			.ad32 = i->adsize == 4,
+			.disp = i->disp};
+
+	if (i->flags & INSN_RIPREL) {
+		ea.disp += (int64_t)(l->t->rip + i->len);
+		ea.base = INSN_NOREG;
+	}
+	if (ea.base == INSN_NOREG && ea.index == INSN_NOREG) {
+		ea.constant = true;
+		if (ea.ad32)
+			ea.disp = (uint32_t)ea.disp;
+	}
+	return ea;
+}
+
+static bool has_segment(const struct ea *ea)
+{
+	return ea->seg == SEG_FS || ea->seg == SEG_GS;
+}
+
+/* Base and index as one host operand without a segment; false: it has to be computed. */
+static bool ea_direct(const struct ea *ea, int32_t extra, struct host_op *op)
+{
+	int64_t disp = ea->disp + extra;
+
+	if (ea->constant || disp != (int32_t)disp ||
+	    (ea->base != INSN_NOREG && !pinned(ea->base)) ||
+	    (ea->index != INSN_NOREG && !pinned(ea->index)))
+		return false;
+	*op = op_mem(ea->base == INSN_NOREG ? H_NONE : host_of[ea->base], (int32_t)disp);
+	if (ea->index != INSN_NOREG) {
+		op->index = host_of[ea->index];
+		op->scale = ea->scale;
+	}
+	return true;
+}
+
+/* base + index << scale + disp, some of it in memory. */
+static void emit_sum(struct lowering *l, unsigned dst, const struct ea *ea, int32_t disp, bool w)
+{
+	struct assembler *a = &l->a;
+
+	if (ea->index != INSN_NOREG) {
+		unsigned index = reg_read(l, ea->index, dst);
+		struct host_op op = op_mem_index(H_NONE, index, ea->scale, disp);
+
+		if (ea->base != INSN_NOREG && pinned(ea->base))
+			op.base = host_of[ea->base];
+		a_lea(a, w, dst, op);
+		if (ea->base != INSN_NOREG && !pinned(ea->base))
+			a_op(a, w, 0x03, dst, op_vcpu(gpr_offset(ea->base)));
+	} else {
+		unsigned base = reg_read(l, ea->base, dst);
+
+		a_lea(a, w, dst, op_mem(base, disp));
+	}
+}
+
+void emit_address(struct lowering *l, unsigned dst, const struct ea *ea, int32_t extra)
+{
+	struct assembler *a = &l->a;
+	bool seg = has_segment(ea);
+	/* a segment's base is added to what is cut, the rest of the access to the sum */
+	int32_t inner = seg && ea->ad32 ? 0 : extra;
+	struct host_op op;
+
+	if (ea->constant) {
+		a_mov_imm(a, dst, (uint64_t)ea->disp + (uint64_t)(int64_t)inner);
+	} else if (ea_direct(ea, inner, &op)) {
+		a_lea(a, !ea->ad32, dst, op);
+	} else {
+		emit_sum(l, dst, ea, (int32_t)(ea->disp + inner), !ea->ad32);
+	}
+	if (!seg)
+		return;
+	a_op(a, true, 0x03, dst, op_vcpu(VC(s.seg) + ea->seg * sizeof(struct cpu_seg)));
+	if (inner != extra)
+		a_alu_imm(a, true, ALU_ADD, op_reg(dst), extra);
+}
+
+static size_t tag_offset(const struct lowering *l, unsigned access)
+{
+	return VC(tlb_all) + l->view * sizeof(((struct vcpu *)0)->tlb_all[0]) +
+	       (access == ACCESS_WRITE ? offsetof(struct tlb_entry, write_tag)
+				       : offsetof(struct tlb_entry, read_tag));
+}
+
+static size_t addend_offset(const struct lowering *l)
+{
+	return VC(tlb_all) + l->view * sizeof(((struct vcpu *)0)->tlb_all[0]) +
+	       offsetof(struct tlb_entry, addend);
+}
+
+static void cold_access(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
+			const uint8_t *retry)
+{
+	struct cold_access *c = &l->access[l->naccess];
+	struct dbt_site *s = site_new(l, &c->site);
+
+	s->access = (uint8_t)access;
+	s->size = (uint8_t)size;
+	s->retry = (uint32_t)(retry - l->d->rw);
+	c->ea = *ea;
+	c->jump = a_jcc(&l->a, CC_NE);
+	if (l->naccess == COLD_MAX - 1)
+		l->failed = true;
+	else
+		l->naccess++;
+}
+
+/* The slot is known: the compare alone. */
+static struct host_op access_constant(struct lowering *l, const struct ea *ea, unsigned size,
+				      unsigned access)
+{
+	struct assembler *a = &l->a;
+	uint64_t lin = (uint64_t)ea->disp, page = lin & ~0xfffULL;
+	size_t slot = (lin >> 12 & (TLB_SIZE - 1)) * sizeof(struct tlb_entry);
+	struct host_op tag = op_vcpu(tag_offset(l, access) + slot);
+	const uint8_t *retry = a->p;
+
+	if ((int64_t)page == (int32_t)page) {
+		a_op(a, true, 0x81, ALU_CMP, tag);
+		a4(a, (uint32_t)page);
+	} else {
+		a_mov_imm(a, H_RAX, page);
+		a_op(a, true, 0x3b, H_RAX, tag);
+	}
+	cold_access(l, ea, size, access, retry);
+	a_load(a, H_RCX, op_vcpu(addend_offset(l) + slot));
+	if ((int64_t)lin == (int32_t)lin)
+		return op_mem(H_RCX, (int32_t)lin);
+	a_op(a, true, 0x01, H_RAX, op_reg(H_RCX));
+	return op_mem(H_RCX, (int32_t)(lin & 0xfff));
+}
+
+static bool constant_in_page(const struct ea *ea, unsigned size)
+{
+	return ea->constant && !has_segment(ea) && ((uint64_t)ea->disp & 0xfff) + size <= 0x1000;
+}
+
+enum { TLB_ENTRY_SHIFT = 5 };
+_Static_assert(sizeof(struct tlb_entry) == 1 << TLB_ENTRY_SHIFT, "slots are found by a shift");
+
+struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
+			   unsigned align, bool keep_rax)
+{
+	struct assembler *a = &l->a;
+	struct host_op op;
+	const uint8_t *retry;
+
+	flags_clobber(l);
+	if (constant_in_page(ea, size) && align == 1)
+		return access_constant(l, ea, size, access);
+	retry = a->p;
+	emit_address(l, H_RCX, ea, 0);
+	if (align == 1)
+		emit_address(l, H_RAX, ea, (int32_t)size - 1);
+	else
+		a_mov(a, H_RAX, H_RCX);
+	a_shift_imm(a, true, 5, H_RCX, 12 - TLB_ENTRY_SHIFT);
+	a_alu_imm(a, true, ALU_AND, op_reg(H_RAX), (int32_t)(-4096 | (int32_t)(align - 1)));
+	a_alu_imm(a, false, ALU_AND, op_reg(H_RCX), (TLB_SIZE - 1) << TLB_ENTRY_SHIFT);
+	a_op(a, true, 0x3b, H_RAX, op_vcpu_index(tag_offset(l, access), H_RCX, 0));
+	cold_access(l, ea, size, access, retry);
+	a_load(a, H_RCX, op_vcpu_index(addend_offset(l), H_RCX, 0));
+	if (!has_segment(ea) && !ea->ad32 && ea_direct(ea, 0, &op)) {
+		if (op.index == H_NONE && op.base != H_NONE) {
+			op.index = op.base;
+			op.base = H_RCX;
+			return op;
+		}
+		if (op.base == H_NONE) {
+			op.base = H_RCX;
+			return op;
+		}
+	}
+	emit_address(l, H_RAX, ea, 0);
+	if (!keep_rax)
+		return op_mem_index(H_RCX, H_RAX, 0, 0);
+	a_op(a, true, 0x01, H_RAX, op_reg(H_RCX));
+	return op_mem(H_RCX, 0);
+}

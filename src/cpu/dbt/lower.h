@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lower.h - one block on its way to host code (private to the translator).
+ *
+ * Flags.  After an instruction that sets all status flags they are in the host's flags
+ * register.  Whatever destroys those there (the check of an address, mostly) first sees
+ * whether they can be had back: they are at home already, or a recipe computes them from
+ * registers that nothing writes before the flags are set again.  Only else are they
+ * saved.  Where code can be left in between, the site carries the recipe.
+ */
+#pragma once
+
+#include "cpu/dbt/dbt.h"
+
+#define VC(field) offsetof(struct vcpu, field)
+
+enum flags_effect { /* of an instruction */
+		    FE_NONE = 0,
+		    FE_READ = 1,
+		    FE_FULL = 2,  /* sets all, whatever they were */
+		    FE_PART = 4,  /* keeps some: needs them in the host's register */
+		    FE_HOME = 8,  /* a helper: wants them at home, and leaves them there */
+		    FE_KEEP = 16, /* destroys the host's, not the guest's */
+};
+
+struct t_insn {
+	struct insn i;
+	uint64_t rip;
+	uint8_t fe;
+	uint16_t writes; /* guest registers */
+	bool native;
+};
+
+struct ea {		     /* a guest address on its way to a host register */
+	uint8_t base, index; /* guest registers or INSN_NOREG */
+	uint8_t scale;
+	uint8_t seg;   /* SEG_FS, SEG_GS, or any other for none */
+	bool ad32;     /* cut to 32 bits before the segment's base is added */
+	bool constant; /* @disp is all of it */
+	int64_t disp;
+};
+
+struct cold_access { /* the way out of an address check, emitted behind the block */
+	struct ea ea;
+	uint8_t *jump;
+	uint32_t site;
+};
+
+struct cold_jump { /* something else out of line */
+	uint8_t *jump, *back;
+	enum { COLD_VEC_LOAD, COLD_STEP, COLD_MISS, COLD_LINK } kind;
+	uint32_t site;
+	struct dbt_link *link;
+	int32_t pop; /* COLD_MISS: what is added to RSP */
+};
+
+enum { COLD_MAX = 4 * DBT_MAX_INSNS };
+
+struct lowering {
+	struct assembler a;
+	struct dbt *d;
+	struct vcpu *c;
+	struct dbt_block *b;
+	struct t_insn *t; /* the current instruction */
+	struct t_insn *insns;
+	unsigned n, view;
+	bool vec, avx; /* may be used natively */
+
+	bool home, host;	    /* where the guest's flags are */
+	struct flags_recipe recipe; /* kind FLAGS_HOME: none */
+	bool recipe_lasts;	    /* nothing writes its registers before it is needed no more */
+	bool vec_known;		    /* d.vec_live is set */
+	bool failed;		    /* out of sites or memory */
+
+	unsigned naccess, njump;
+	struct cold_access access[COLD_MAX];
+	struct cold_jump jump[COLD_MAX];
+};
+
+/* --- lower.c: flags, registers, addresses --------------------------------------------- */
+
+/* The host's flags are about to be destroyed. */
+void flags_clobber(struct lowering *l);
+/* Guest flags are needed in the host's register / at home.  Use RAX. */
+void flags_to_host(struct lowering *l);
+void flags_to_home(struct lowering *l);
+/* An instruction that sets all flags was emitted. */
+void flags_set_all(struct lowering *l);
+
+/* A new site at the current instruction. */
+struct dbt_site *site_new(struct lowering *l, uint32_t *number);
+struct cold_jump *cold_new(struct lowering *l, unsigned kind, uint8_t *jump);
+
+struct ea ea_of(const struct lowering *l, const struct insn *i);
+struct ea ea_reg(unsigned reg, int32_t disp);
+/* @dst = address + @extra; destroys host flags and nothing else. */
+void emit_address(struct lowering *l, unsigned dst, const struct ea *ea, int32_t extra);
+/*
+ * Check an access and return its host operand, which uses RCX, and RAX unless @keep_rax.
+ * @align: of the address, or 1.
+ */
+struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
+			   unsigned align, bool keep_rax);
+
+/* Guest register @g as a host register for reading: in @scratch if it is in memory. */
+unsigned reg_read(struct lowering *l, unsigned g, unsigned scratch);
+/* Where a new value of @g is to be computed; reg_done() then stores it if need be. */
+static inline unsigned reg_dest(unsigned g, unsigned scratch)
+{
+	return host_of[g] != H_NONE ? host_of[g] : scratch;
+}
+void reg_done(struct lowering *l, unsigned g, unsigned host);
+
+static inline size_t gpr_offset(unsigned g)
+{
+	return offsetof(struct vcpu, s.gpr) + 8 * g;
+}
+
+/* --- the instructions ------------------------------------------------------------------ */
+
+/* What an instruction does to flags and registers, and whether it is lowered natively. */
+void classify(const struct lowering *l, struct t_insn *t);
+
+bool lower_int(struct lowering *l, const struct insn *i); /* lower_int.c */
+bool is_native_int(const struct insn *i);
+bool lower_vec(struct lowering *l, const struct insn *i); /* lower_vec.c */
+bool is_native_vec(const struct lowering *l, const struct insn *i);
+/* lower_ctl.c: branches.  True: the block ends here. */
+bool lower_branch(struct lowering *l, const struct insn *i);
+bool is_native_branch(const struct insn *i);
+/* @i by its handler; @ends: the block does, too. */
+void lower_helper(struct lowering *l, const struct insn *i, bool ends);
+void lower_end(struct lowering *l, uint64_t next_rip);
+void emit_cold(struct lowering *l);

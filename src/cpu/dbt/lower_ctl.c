@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lower_ctl.c - branches, calls of C, and what lies out of line behind a block.
+ *
+ * A direct jump within the page is one host jump, patched once its target is translated:
+ * to the entry that takes flags in the host's register, and where it leads backwards to
+ * the one that looks for requests.  A jump to another page first checks that the target
+ * page is still what it was (its xid).  Indirect jumps look into the vCPU's jump table.
+ */
+#include "cpu/dbt/lower.h"
+
+enum { JUMP_ENTRY_SHIFT = 4 };
+_Static_assert(sizeof(struct jump_entry) == 1 << JUMP_ENTRY_SHIFT, "slots are found by scaling");
+
+static uint32_t offset_of(const struct lowering *l, const uint8_t *p)
+{
+	return (uint32_t)(p - l->d->rw);
+}
+
+/* One-byte NOPs up to where a rel32 behind @before bytes of opcode is aligned. */
+static void align_rel32(struct lowering *l, unsigned before)
+{
+	while ((offset_of(l, l->a.p) + before) & 3)
+		a1(&l->a, 0x90);
+}
+
+static void emit_rip(struct lowering *l, uint64_t rip)
+{
+	struct assembler *a = &l->a;
+
+	if ((int64_t)rip == (int32_t)rip) {
+		a_op(a, true, 0xc7, 0, op_vcpu(VC(s.rip)));
+		a4(a, (uint32_t)rip);
+	} else {
+		a_mov_imm(a, H_RAX, rip);
+		a_store(a, H_RAX, op_vcpu(VC(s.rip)));
+	}
+}
+
+/* --- direct jumps ----------------------------------------------------------------------- */
+
+static struct dbt_link *link_new(struct lowering *l, uint64_t target)
+{
+	struct dbt_link *k = dbt_alloc(l->d, sizeof(*k));
+
+	if (!k) {
+		l->failed = true;
+		return NULL;
+	}
+	*k = (struct dbt_link){.from = l->b, .target = target};
+	return k;
+}
+
+static bool same_page(const struct lowering *l, uint64_t target)
+{
+	return !((l->b->rip ^ target) >> 12);
+}
+
+static size_t xid_offset(const struct lowering *l, uint64_t target)
+{
+	return VC(tlb_xid) + l->view * sizeof(((struct vcpu *)0)->tlb_xid[0]) +
+	       (target >> 12 & (TLB_SIZE - 1)) * sizeof(uint32_t);
+}
+
+/* The guarded jump to another page.  Flags are at home. */
+static void emit_guarded(struct lowering *l, struct dbt_link *k)
+{
+	struct assembler *a = &l->a;
+	struct cold_jump *j;
+	struct host_op xid = op_vcpu(xid_offset(l, k->target));
+
+	/* gs 81 /7 modrm sib disp32: 8 bytes before the imm32 */
+	align_rel32(l, 8);
+	a_op(a, false, 0x81, ALU_CMP, xid);
+	k->guard = offset_of(l, a->p);
+	a4(a, (uint32_t)DBT_LINK_NEVER);
+	j = cold_new(l, COLD_LINK, a_jcc(a, CC_NE));
+	j->link = k;
+	align_rel32(l, 1);
+	k->jump = offset_of(l, a_jmp(a));
+}
+
+/* Go to @target unconditionally. */
+static void emit_jump(struct lowering *l, uint64_t target)
+{
+	struct dbt_link *k = link_new(l, target);
+	struct cold_jump *j;
+	uint8_t *at;
+
+	if (!k)
+		return;
+	if (!same_page(l, target)) {
+		flags_to_home(l);
+		emit_guarded(l, k);
+		return;
+	}
+	k->poll = target <= l->t->rip;
+	if (k->poll || !l->home)
+		flags_to_host(l);
+	k->flags_host = l->host;
+	align_rel32(l, 1);
+	at = a_jmp(&l->a);
+	k->jump = offset_of(l, at);
+	j = cold_new(l, COLD_LINK, at);
+	j->link = k;
+}
+
+/* Jcc; the block goes on where it is not taken. */
+static void emit_jcc(struct lowering *l, unsigned cc, uint64_t target)
+{
+	struct dbt_link *k = link_new(l, target);
+	struct cold_jump *j;
+	uint8_t *at;
+
+	if (!k)
+		return;
+	flags_to_host(l);
+	k->flags_host = true;
+	k->poll = target <= l->t->rip;
+	align_rel32(l, 2);
+	at = a_jcc(&l->a, cc);
+	k->jump = offset_of(l, at);
+	j = cold_new(l, COLD_LINK, at);
+	j->link = k;
+	j->pop = l->home; /* another page: the way out of line saves flags first */
+}
+
+/* JRCXZ and LOOP: flags are neither read nor written. */
+static void emit_by_count(struct lowering *l, const struct insn *i, uint64_t target)
+{
+	struct assembler *a = &l->a;
+	bool w = i->adsize == 8, loop = i->op == OP_LOOP;
+	uint8_t *over;
+
+	if (!same_page(l, target))
+		flags_to_home(l);
+	else
+		flags_to_host(l); /* both ways leave with the same state */
+	if (loop)
+		a_lea(a, w, host_of[GPR_RCX], op_mem(host_of[GPR_RCX], -1));
+	a_op(a, w, 0x89, host_of[GPR_RCX], op_reg(H_RCX));
+	/* JRCXZ rel8: to the jump of JRCXZ, or over that of LOOP */
+	a1(a, 0xe3);
+	over = a->p;
+	a1(a, 0);
+	if (!loop) {
+		uint8_t *skip;
+
+		a1(a, 0xeb);
+		skip = a->p;
+		a1(a, 0);
+		*over = (uint8_t)(a->p - (over + 1));
+		over = skip;
+	}
+	emit_jump(l, target);
+	*over = (uint8_t)(a->p - (over + 1));
+}
+
+/* --- indirect jumps ----------------------------------------------------------------------- */
+
+static size_t jump_field(size_t field)
+{
+	return VC(d.jumps) + field;
+}
+
+/* To the guest address in RAX; @pop is added to RSP on the way.  Flags are at home. */
+static void emit_indirect(struct lowering *l, int32_t pop)
+{
+	struct assembler *a = &l->a;
+	struct cold_jump *j;
+
+	a_store(a, H_RAX, op_vcpu(VC(s.rip)));
+	a_op(a, false, 0x89, H_RAX, op_reg(H_RCX));
+	a_alu_imm(a, false, ALU_AND, op_reg(H_RCX), JUMP_ENTRIES - 1);
+	a_op(a, false, 0x01, H_RCX, op_reg(H_RCX)); /* times 2, and 8 by the scale */
+	a_op(a, true, 0x3b, H_RAX,
+	     op_vcpu_index(jump_field(offsetof(struct jump_entry, rip)), H_RCX, 3));
+	j = cold_new(l, COLD_MISS, a_jcc(a, CC_NE));
+	j->pop = pop;
+	site_new(l, &j->site)->access = 0xff;
+	a_load32(a, H_RAX, op_vcpu_index(jump_field(offsetof(struct jump_entry, gen)), H_RCX, 3));
+	a_op(a, false, 0x3b, H_RAX, op_vcpu(VC(d.gen_live)));
+	j = cold_new(l, COLD_MISS, a_jcc(a, CC_NE));
+	j->pop = pop;
+	j->site = l->d->nsites - 1;
+	a_load32(a, H_RAX, op_vcpu_index(jump_field(offsetof(struct jump_entry, code)), H_RCX, 3));
+	a_op(a, true, 0x03, H_RAX, op_vcpu(VC(d.code_base)));
+	if (pop)
+		a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], pop));
+	a1(a, 0xff); /* jmp rax */
+	a1(a, 0xe0);
+}
+
+static void emit_ret(struct lowering *l, const struct insn *i)
+{
+	struct ea top = ea_reg(GPR_RSP, 0);
+	struct host_op from;
+
+	flags_to_home(l);
+	from = emit_access(l, &top, 8, ACCESS_READ, 1, false);
+	a_load(&l->a, H_RAX, from);
+	emit_indirect(l, (int32_t)(8 + i->imm));
+}
+
+/* Store the return address below the stack; RSP moves when nothing can fail any more. */
+static void emit_return_address(struct lowering *l, uint64_t next)
+{
+	struct assembler *a = &l->a;
+	struct ea top = ea_reg(GPR_RSP, -8);
+	struct host_op to = emit_access(l, &top, 8, ACCESS_WRITE, 1, false);
+
+	if ((int64_t)next == (int32_t)next) {
+		a_op(a, true, 0xc7, 0, to);
+		a4(a, (uint32_t)next);
+	} else {
+		a_mov_imm(a, H_RAX, next);
+		a_store(a, H_RAX, to);
+	}
+}
+
+static void emit_target(struct lowering *l, const struct insn *i)
+{
+	struct ea ea;
+
+	flags_to_home(l);
+	l->host = false;
+	if (!(i->flags & INSN_MEM)) {
+		a_mov(&l->a, H_RAX, reg_read(l, i->rm, H_RAX));
+		return;
+	}
+	ea = ea_of(l, i);
+	a_load(&l->a, H_RAX, emit_access(l, &ea, 8, ACCESS_READ, 1, false));
+}
+
+static void emit_call_indirect(struct lowering *l, const struct insn *i, uint64_t next)
+{
+	emit_target(l, i);
+	a_store(&l->a, H_RAX, op_vcpu(VC(d.tmp)));
+	emit_return_address(l, next);
+	a_load(&l->a, H_RAX, op_vcpu(VC(d.tmp)));
+	emit_indirect(l, -8);
+}
+
+static void emit_call(struct lowering *l, uint64_t target, uint64_t next)
+{
+	if (!same_page(l, target))
+		flags_to_home(l); /* the guard needs it so, and the access check, too */
+	emit_return_address(l, next);
+	a_lea(&l->a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], -8));
+	emit_jump(l, target);
+}
+
+/* --- dispatch ------------------------------------------------------------------------------ */
+
+bool is_native_branch(const struct insn *i)
+{
+	if (i->flags & INSN_MEM && i->adsize == 2)
+		return false;
+	switch (i->op) {
+	case OP_JMP:
+	case OP_JCC:
+	case OP_CALL:
+	case OP_RET:
+	case OP_JMP_RM:
+	case OP_CALL_RM: return i->opsize == 8;
+	case OP_LOOP:
+	case OP_JCXZ: return i->opsize == 8 && i->adsize >= 4;
+	default: return false;
+	}
+}
+
+bool lower_branch(struct lowering *l, const struct insn *i)
+{
+	uint64_t next = l->t->rip + i->len, target = next + i->imm;
+
+	switch (i->op) {
+	case OP_JCC: emit_jcc(l, i->cc, target); return false;
+	case OP_LOOP:
+	case OP_JCXZ:
+		emit_by_count(l, i, target);
+		emit_jump(l, next);
+		return true;
+	case OP_JMP: emit_jump(l, target); return true;
+	case OP_CALL: emit_call(l, target, next); return true;
+	case OP_RET: emit_ret(l, i); return true;
+	case OP_JMP_RM:
+		emit_target(l, i);
+		emit_indirect(l, 0);
+		return true;
+	default: emit_call_indirect(l, i, next); return true;
+	}
+}
+
+void lower_end(struct lowering *l, uint64_t next_rip)
+{
+	emit_jump(l, next_rip);
+}
+
+/* The instruction's own handler, in C. */
+void lower_helper(struct lowering *l, const struct insn *i, bool ends)
+{
+	struct insn *copy = dbt_alloc(l->d, sizeof(*copy));
+	struct dbt_site *s;
+	uint32_t number;
+	uint8_t *at;
+
+	flags_to_home(l);
+	if (!copy) {
+		l->failed = true;
+		return;
+	}
+	*copy = *i;
+	s = site_new(l, &number);
+	s->insn = copy;
+	s->ends = ends;
+	at = a_call(&l->a);
+	a_patch(at, l->d->rw + l->d->helper);
+	a4(&l->a, number);
+	s->next = offset_of(l, l->a.p);
+	l->host = false;
+	l->vec_known = false;
+}
+
+/* --- out of line ----------------------------------------------------------------------------- */
+
+static void emit_site_call(struct lowering *l, uint32_t site)
+{
+	uint8_t *at = a_call(&l->a);
+
+	a_patch(at, l->d->rw + l->d->slow);
+	a4(&l->a, site);
+}
+
+/* LAHF; SETO AL; MOV [flags], AX: as lower.c has it, for state that is not tracked here. */
+static void emit_save(struct lowering *l)
+{
+	struct host_enc st = {.op = 0x89, .p66 = true};
+
+	a1(&l->a, 0x9f);
+	a1(&l->a, 0x0f);
+	a1(&l->a, 0x90);
+	a1(&l->a, 0xc0);
+	a_enc(&l->a, &st, H_RAX, op_vcpu(VC(d.flags)));
+}
+
+static void emit_link_stub(struct lowering *l, struct cold_jump *j)
+{
+	struct dbt_link *k = j->link;
+	struct assembler *a = &l->a;
+
+	if (!k->guard && !same_page(l, k->target)) { /* Jcc to another page */
+		a_patch(j->jump, a->p);
+		if (!j->pop)
+			emit_save(l);
+		k->flags_host = k->poll = false;
+		emit_guarded(l, k); /* its way out comes behind: the list grows */
+		return;
+	}
+	a_patch(j->jump, a->p);
+	k->stub = offset_of(l, a->p);
+	if (k->guard)
+		a_patch(l->d->rw + k->jump, a->p);
+	if (k->flags_host)
+		emit_save(l);
+	emit_rip(l, k->target);
+	a_mov_imm(a, H_RAX, (uintptr_t)k);
+	a_store(a, H_RAX, op_vcpu(VC(d.link)));
+	a_jmp_to(a, l->d->rw + l->d->link_exit);
+}
+
+/* Not in the jump table: a bad address faults at the branch, with nothing done. */
+static void emit_miss(struct lowering *l, struct cold_jump *j)
+{
+	struct assembler *a = &l->a;
+	uint8_t *bad;
+
+	a_patch(j->jump, a->p);
+	a_load(a, H_RAX, op_vcpu(VC(s.rip)));
+	a_mov(a, H_RCX, H_RAX);
+	a_shift_imm(a, true, 4, H_RCX, 16);
+	a_shift_imm(a, true, 7, H_RCX, 16);
+	a_op(a, true, 0x39, H_RAX, op_reg(H_RCX));
+	bad = a_jcc(a, CC_NE);
+	if (j->pop)
+		a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], j->pop));
+	a_jmp_to(a, l->d->rw + l->d->lookup_exit);
+	a_patch(bad, a->p);
+	emit_site_call(l, j->site);
+}
+
+void emit_cold(struct lowering *l)
+{
+	for (unsigned n = 0; n < l->naccess && !l->failed; n++) {
+		struct cold_access *c = &l->access[n];
+
+		a_patch(c->jump, l->a.p);
+		emit_address(l, H_RAX, &c->ea, 0);
+		emit_site_call(l, c->site);
+	}
+	for (unsigned n = 0; n < l->njump && !l->failed; n++) {
+		struct cold_jump *j = &l->jump[n];
+
+		switch (j->kind) {
+		case COLD_LINK: emit_link_stub(l, j); break;
+		case COLD_MISS: emit_miss(l, j); break;
+		case COLD_STEP:
+			a_patch(j->jump, l->a.p);
+			emit_site_call(l, j->site);
+			break;
+		case COLD_VEC_LOAD: {
+			uint8_t *at;
+
+			a_patch(j->jump, l->a.p);
+			at = a_call(&l->a);
+			a_patch(at, l->d->rw + l->d->vec_load);
+			a_jmp_to(&l->a, j->back);
+		}
+		}
+	}
+}

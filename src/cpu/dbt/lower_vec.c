@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lower_vec.c - vector instructions: the guest's registers are the host's.
+ *
+ * All of them are loaded when a block first needs one, and stay until C code runs that
+ * is not a TLB refill.  MXCSR is loaded with them; a guest that unmasks an exception runs
+ * its floating point in the interpreter, which can deliver it.
+ */
+#include "cpu/dbt/lower.h"
+
+static bool is_mem(const struct insn *i)
+{
+	return i->flags & INSN_MEM;
+}
+
+static bool has_imm8(const struct insn *i)
+{
+	if (i->map == 3)
+		return true;
+	return i->map == 1 && ((i->opcode >= 0x70 && i->opcode <= 0x73) || i->opcode == 0xc2 ||
+			       (i->opcode >= 0xc4 && i->opcode <= 0xc6));
+}
+
+/* Implicit registers, MMX, and SSE4a's two immediates. */
+static bool is_special(const struct insn *i)
+{
+	if (i->vk_reg == VK_MMX || i->vk_rm == VK_MMX)
+		return true;
+	if (i->map == 3 && (i->opcode & 0xfc) == 0x60) /* PCMPxSTRx */
+		return true;
+	return i->map == 1 && (i->opcode == 0x78 || i->opcode == 0x79);
+}
+
+bool is_native_vec(const struct lowering *l, const struct insn *i)
+{
+	if (i->op == OP_VZEROUPPER || i->op == OP_VZEROALL)
+		return l->avx;
+	if (i->op != OP_VEC || is_special(i) || (is_mem(i) && i->adsize == 2))
+		return false;
+	return i->flags & INSN_VEX ? l->avx : l->vec;
+}
+
+static void need_vectors(struct lowering *l)
+{
+	struct host_enc cmp = {.op = 0x80};
+	struct cold_jump *j;
+
+	if (l->vec_known)
+		return;
+	flags_clobber(l);
+	a_enc(&l->a, &cmp, ALU_CMP, op_vcpu(VC(d.vec_live)));
+	a1(&l->a, 0);
+	j = cold_new(l, COLD_VEC_LOAD, a_jcc(&l->a, CC_E));
+	j->back = l->a.p;
+	l->vec_known = true;
+}
+
+static void emit_legacy(struct lowering *l, const struct insn *i, unsigned reg, struct host_op rm)
+{
+	static const uint8_t prefix[] = {0, 0, 0xf3, 0xf2};
+	struct host_enc e = {.map = i->map,
+			     .op = i->opcode,
+			     .pfx = prefix[i->pp],
+			     .p66 = i->pp == 1,
+			     .w = i->flags & INSN_REX_W};
+
+	a_enc(&l->a, &e, reg, rm);
+}
+
+bool lower_vec(struct lowering *l, const struct insn *i)
+{
+	bool reg_gpr = i->vk_reg == VK_GPR, rm_gpr = i->vk_rm == VK_GPR && !is_mem(i);
+	unsigned reg = i->vk_reg == VK_NONE ? i->modrm >> 3 & 7 : i->reg;
+	struct host_op rm;
+
+	need_vectors(l);
+	if (i->op != OP_VEC) {
+		a1(&l->a, 0xc5);
+		a1(&l->a, i->op == OP_VZEROUPPER ? 0xf8 : 0xfc);
+		a1(&l->a, 0x77);
+		return true;
+	}
+	if (is_mem(i)) {
+		struct ea ea = ea_of(l, i);
+
+		rm = emit_access(
+			l, &ea, i->msize, i->flags & INSN_MEM_W ? ACCESS_WRITE : ACCESS_READ,
+			i->flags & INSN_ALIGN ? i->msize : 1, reg_gpr && host_of[i->reg] == H_NONE);
+	} else if (!rm_gpr) {
+		rm = op_reg(i->rm);
+	} else if (host_of[i->rm] != H_NONE) {
+		rm = op_reg(host_of[i->rm]);
+	} else {
+		rm = i->flags & INSN_RM_W ? op_reg(H_RCX) : op_vcpu(gpr_offset(i->rm));
+	}
+	if (reg_gpr)
+		reg = i->flags & INSN_REG_W ? reg_dest(i->reg, H_RAX) : reg_read(l, i->reg, H_RAX);
+	if (i->flags & INSN_VEX)
+		a_vex(&l->a, i->map, i->pp, i->flags & INSN_REX_W, i->flags & INSN_VEX_L,
+		      i->vk_vvvv == VK_NONE ? 0 : i->vvvv, i->opcode, reg, rm);
+	else
+		emit_legacy(l, i, reg, rm);
+	if (has_imm8(i))
+		a1(&l->a, (uint8_t)i->imm);
+	if (rm_gpr && i->flags & INSN_RM_W)
+		reg_done(l, i->rm, rm.base);
+	if (reg_gpr && i->flags & INSN_REG_W)
+		reg_done(l, i->reg, reg);
+	if (l->t->fe & FE_FULL)
+		flags_set_all(l);
+	return true;
+}

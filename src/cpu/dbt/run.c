@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.c - the vCPU's side: finding code, running it, and what it calls.
+ *
+ * Translated code leaves the machine's state in c->s but for two things, which C code
+ * looks after: flags are at home in d.flags, and s.rip is only right at exits.
+ */
+#include <sched.h>
+
+#include "cpu/dbt/dbt.h"
+#include "cpu/interp/interp.h"
+#include "cpu/x86/fpu/stub.h"
+
+/* --- flags -------------------------------------------------------------------------------- */
+
+static uint16_t flags_split(uint64_t rflags)
+{
+	return (uint16_t)(rflags << 8 | (rflags >> 11 & 1));
+}
+
+static void flags_merge(struct vcpu *c, uint16_t home)
+{
+	c->s.rflags = (c->s.rflags & ~(uint64_t)FL_STATUS) | home >> 8 | (uint64_t)(home & 1) << 11;
+	c->s.rflags = (c->s.rflags & ~(uint64_t)(FL_RES1 | 0x28)) | FL_RES1;
+}
+
+#define WITH_FLAGS(insn, suf, mod)                                                          \
+	asm("mov %[a], %%rcx\n\t" insn suf " %" mod "[b], %" mod "[x]\n\tlahf\n\tseto %%al" \
+	    : "=&a"(ax), [x] "+r"(x)                                                        \
+	    : [a] "r"(a), [b] "r"(b)                                                        \
+	    : "rcx", "cc")
+#define BY_SIZE(insn)                               \
+	switch (r->size) {                          \
+	case 1: WITH_FLAGS(insn, "b", "b"); break;  \
+	case 2: WITH_FLAGS(insn, "w", "w"); break;  \
+	case 4: WITH_FLAGS(insn, "l", "k"); break;  \
+	default: WITH_FLAGS(insn, "q", "q"); break; \
+	}
+
+/* What lower.c would emit for @r, on the registers in memory. */
+static uint16_t recipe_flags(const struct vcpu *c, const struct flags_recipe *r)
+{
+	uint64_t a = c->s.gpr[r->a], x = a, ax = 0;
+	uint64_t b = r->b == INSN_NOREG ? (uint64_t)(int64_t)r->imm : c->s.gpr[r->b & 15];
+
+	switch (r->kind) {
+	case FLAGS_CMP: BY_SIZE("cmp"); break;
+	case FLAGS_SUB:
+		x = a + b;
+		BY_SIZE("sub");
+		break;
+	case FLAGS_ADD:
+		x = a - b;
+		BY_SIZE("add");
+		break;
+	case FLAGS_TEST: BY_SIZE("test"); break;
+	case FLAGS_LOGIC:
+		b = a;
+		BY_SIZE("test");
+		break;
+	default: return c->d.flags;
+	}
+	return (uint16_t)ax;
+}
+
+/* --- finding code --------------------------------------------------------------------------- */
+
+static uint8_t key_of(const struct vcpu *c)
+{
+	const struct cpu_state *s = &c->s;
+	unsigned key = c->view;
+
+	if (c->cpl == 3)
+		key |= DBT_KEY_USER;
+	if (!(s->cr0 & (CR0_EM | CR0_TS)) && s->cr4 & CR4_OSFXSR &&
+	    (s->fx.mxcsr & MXCSR_MASKS) == MXCSR_MASKS) {
+		key |= DBT_KEY_SSE;
+		if (s->cr4 & CR4_OSXSAVE &&
+		    (s->xcr0 & (XCR0_SSE | XCR0_AVX)) == (XCR0_SSE | XCR0_AVX))
+			key |= DBT_KEY_AVX;
+	}
+	return (uint8_t)key;
+}
+
+/* The view's code may do other things than before: none of what is cached holds. */
+static void refresh_key(struct vcpu *c)
+{
+	uint8_t key = key_of(c);
+
+	if (c->d.view_key[c->view] != key) {
+		c->d.view_key[c->view] = key;
+		memset(c->tlb_xid[c->view], 0, sizeof(c->tlb_xid[0]));
+		c->d.gens[c->view] = 0;
+	}
+	c->d.key = key;
+	if (!c->d.gens[c->view])
+		c->d.gens[c->view] = ++c->d.last_gen ? c->d.last_gen : ++c->d.last_gen;
+}
+
+/* Open the way for translated code, unless something is requested. */
+static void arm(struct vcpu *c)
+{
+	refresh_key(c);
+	__atomic_store_n(&c->d.gen_live, c->d.gens[c->view], __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&c->requests, __ATOMIC_SEQ_CST))
+		__atomic_store_n(&c->d.gen_live, 0, __ATOMIC_SEQ_CST);
+}
+
+static bool may_translate(const struct vcpu *c)
+{
+	return c->mode == MODE_64 && !c->align_check && !c->watch_data && !c->watch_exec;
+}
+
+static bool at_full_speed(const struct vcpu *c)
+{
+	return !(__atomic_load_n(&c->requests, __ATOMIC_RELAXED) | c->s.int_shadow |
+		 (c->s.rflags & (FL_TF | FL_RF))) &&
+	       !(c->want_window && c->s.rflags & FL_IF) && may_translate(c);
+}
+
+/* Host address of the page of code at s.rip; NULL: not for the translator.  Raises. */
+static uint8_t *code_page(struct vcpu *c, gpa_t *gpa)
+{
+	uint64_t rip = c->s.rip, page = rip & ~0xfffULL;
+	struct tlb_entry *e = &c->tlb_all[c->view][rip >> 12 & (TLB_SIZE - 1)];
+	gpa_t at;
+
+	if (e->exec_tag != page) {
+		c->insn_rip = rip;
+		c->run_start = c->cur = NULL;
+		c->last_seg = SEG_CS;
+		if (!mmu_fill(c, rip, ACCESS_EXEC, &at) || e->exec_tag != page)
+			return NULL;
+	}
+	if (!mem_find_host(c->mem, (const void *)(e->addend + page), gpa))
+		return NULL;
+	return (uint8_t *)(e->addend + page);
+}
+
+static struct dbt_block *translate(struct vcpu *c, uint32_t *xid)
+{
+	struct dbt *d = c->dbt;
+	struct dbt_block *b = NULL;
+	uint64_t rip = c->s.rip;
+	bool full = false;
+	uint8_t *page;
+	gpa_t gpa;
+
+	page = code_page(c, &gpa);
+	if (!page)
+		return NULL;
+	dbt_lock(d, c);
+	for (unsigned try = 0; try < 2; try++) {
+		if (try)
+			dbt_flush(d, c);
+		*xid = dbt_xid(d, rip & ~0xfffULL, page, c->d.key);
+		full = !*xid;
+		if (full)
+			continue;
+		b = dbt_find(d, *xid, rip);
+		if (b)
+			break;
+		dbt_watch(d, c, gpa);
+		b = dbt_translate(d, c, rip, page + (rip & 0xfff), *xid, &full);
+		if (b && dbt_insert(d, b, gpa)) {
+			b = NULL;
+			full = true;
+		}
+		if (b || !full)
+			break;
+	}
+	dbt_unlock(d);
+	return b;
+}
+
+static void note_jump(struct vcpu *c, const struct dbt_block *b)
+{
+	c->d.jumps[b->rip & (JUMP_ENTRIES - 1)] =
+		(struct jump_entry){.rip = b->rip, .gen = c->d.gens[c->view], .code = b->code};
+}
+
+/* The block at s.rip; NULL: the interpreter is to run one instruction.  Raises. */
+static struct dbt_block *find_block(struct vcpu *c)
+{
+	uint64_t rip = c->s.rip;
+	unsigned slot = rip >> 12 & (TLB_SIZE - 1);
+	uint32_t *xid = &c->tlb_xid[c->view][slot];
+	struct dbt_block *b = NULL;
+
+	c->d.lookups++;
+	if (unlikely(!is_canonical(rip)))
+		return NULL;
+	if (c->tlb_all[c->view][slot].exec_tag == (rip & ~0xfffULL) && *xid)
+		b = dbt_find(c->dbt, *xid, rip);
+	if (!b) {
+		uint32_t number = 0;
+
+		b = translate(c, &number);
+		if (!b)
+			return NULL;
+		*xid = number;
+		c->d.misses++;
+	}
+	if (!c->tlb_info[c->view][slot].global)
+		c->d.jumps_nonglobal |= (uint8_t)(1 << c->view);
+	note_jump(c, b);
+	return b;
+}
+
+/* --- calls from translated code ----------------------------------------------------------------
+ */
+
+static void *leave_with(struct vcpu *c, enum dbt_exit why)
+{
+	c->d.exit = (uint8_t)why;
+	return NULL;
+}
+
+/* State is in memory: make it the guest's at @s's instruction. */
+static void at_site(struct vcpu *c, const struct dbt_site *s)
+{
+	flags_merge(c, recipe_flags(c, &s->flags));
+	c->insn_rip = c->s.rip = s->block->rip + s->rip_off;
+	c->run_start = c->cur = NULL;
+	c->code_page = 0;
+}
+
+static uint64_t tag_of(const struct vcpu *c, gva_t lin, unsigned access)
+{
+	const struct tlb_entry *e = &c->tlb_all[c->view][lin >> 12 & (TLB_SIZE - 1)];
+
+	return access == ACCESS_WRITE ? e->write_tag : e->read_tag;
+}
+
+void *dbt_slow(struct vcpu *c)
+{
+	struct dbt *d = c->dbt;
+	const struct dbt_site *s = &d->sites[c->d.site];
+	const struct dbt_block *b = s->block;
+	uint32_t retry = s->retry, epoch = d->epoch;
+	uint64_t lin = c->d.lin, page = lin & ~0xfffULL;
+	uint8_t access = s->access;
+	gpa_t gpa;
+
+	at_site(c, s);
+	if (access == 0xff || !is_canonical(lin) || (lin & 0xfff) + s->size > MEM_PAGE_SIZE ||
+	    tag_of(c, lin, access) == page)
+		return leave_with(c, DBT_EXIT_STEP);
+	c->d.refills++;
+	c->last_seg = SEG_DS;
+	if (!mmu_fill(c, lin, access, &gpa) || tag_of(c, lin, access) != page ||
+	    d->epoch != epoch || b->dead)
+		return leave_with(c, DBT_EXIT_STEP);
+	return d->rx + retry;
+}
+
+/* Where to go on after a helper that ended its block; NULL: through the run loop. */
+static void *next_code(struct vcpu *c)
+{
+	const struct jump_entry *e;
+
+	if (!at_full_speed(c))
+		return leave_with(c, DBT_EXIT_LOOKUP);
+	arm(c);
+	e = &c->d.jumps[c->s.rip & (JUMP_ENTRIES - 1)];
+	if (e->rip != c->s.rip || e->gen != c->d.gen_live)
+		return leave_with(c, DBT_EXIT_LOOKUP);
+	return c->dbt->rx + e->code;
+}
+
+void *dbt_helper(struct vcpu *c)
+{
+	struct dbt *d = c->dbt;
+	const struct dbt_site *s = &d->sites[c->d.site];
+	const struct dbt_block *b = s->block;
+	uint32_t next = s->next, epoch = d->epoch;
+	bool ends = s->ends;
+
+	at_site(c, s);
+	c->d.helpers++;
+	c->d.insn = *s->insn; /* the cache may be emptied while it runs */
+	c->run_start = c->cur = &c->d.insn;
+	c->s.rip += c->d.insn.len;
+	c->end_block = false;
+	c->d.insn.fn(c, &c->d.insn);
+	c->d.flags = flags_split(c->s.rflags);
+	if (d->epoch != epoch)
+		return leave_with(c, DBT_EXIT_LOOKUP);
+	if (ends || c->end_block || b->dead || !at_full_speed(c))
+		return next_code(c);
+	return d->rx + next;
+}
+
+/* --- the loop
+ * -------------------------------------------------------------------------------------- */
+
+static void set_gs(const struct vcpu *c)
+{
+	asm volatile("wrgsbase %0" : : "r"(c));
+}
+
+static void enter(struct vcpu *c, uint32_t code)
+{
+	void (*fn)(void *) = (void (*)(void *))(c->dbt->rx + c->dbt->enter);
+
+	c->d.flags = flags_split(c->s.rflags);
+	asm volatile("stmxcsr %0" : "=m"(c->d.host_mxcsr));
+	fn(c->dbt->rx + code);
+	flags_merge(c, c->d.flags);
+}
+
+void dbt_enter_block(struct vcpu *c, const struct dbt_block *b)
+{
+	enter(c, b->code);
+	__atomic_store_n(&c->d.in_code, false, __ATOMIC_SEQ_CST);
+}
+
+/* Take part in what only happens while nobody is in translated code. */
+static bool step_inside(struct vcpu *c, uint32_t epoch)
+{
+	struct dbt *d = c->dbt;
+
+	__atomic_store_n(&c->d.in_code, true, __ATOMIC_SEQ_CST);
+	if (likely(!__atomic_load_n(&d->flushing, __ATOMIC_SEQ_CST) && d->epoch == epoch))
+		return true;
+	__atomic_store_n(&c->d.in_code, false, __ATOMIC_SEQ_CST);
+	return false;
+}
+
+void dbt_unwound(struct vcpu *c)
+{
+	c->d.vec_live = 0; /* saved before C ran */
+	__atomic_store_n(&c->d.in_code, false, __ATOMIC_SEQ_CST);
+}
+
+static void link_to(struct vcpu *c, struct dbt_link *k, uint32_t epoch, struct dbt_block *b)
+{
+	struct dbt *d = c->dbt;
+
+	dbt_lock(d, c);
+	if (d->epoch == epoch && k->target == b->rip)
+		dbt_link(d, k, b);
+	dbt_unlock(d);
+}
+
+/* Run translated code until the run loop is to look around. */
+bool dbt_run(struct vcpu *c)
+{
+	struct dbt *d = c->dbt;
+	struct dbt_link *link = NULL;
+	uint32_t link_epoch = 0;
+
+	if (!may_translate(c))
+		return false;
+	set_gs(c);
+	do {
+		uint32_t epoch = __atomic_load_n(&d->epoch, __ATOMIC_ACQUIRE);
+		struct dbt_block *b;
+
+		arm(c);
+		b = find_block(c);
+		if (!b) {
+			interp_step(c);
+			link = NULL;
+			continue;
+		}
+		if (link)
+			link_to(c, link, link_epoch, b);
+		link = NULL;
+		if (!step_inside(c, epoch))
+			continue;
+		if (unlikely(d->check)) {
+			__atomic_store_n(&c->d.gen_live, 0, __ATOMIC_SEQ_CST);
+			if (b->ncheck && (b->checks++ < 30 || b->checks % 1009 == 0)) {
+				if (!dbt_check_block(c, b))
+					abort();
+				continue;
+			}
+		}
+		dbt_enter_block(c, b);
+		if (c->d.exit == DBT_EXIT_STEP) {
+			c->d.steps++;
+			interp_step(c);
+		} else if (c->d.exit == DBT_EXIT_LINK && !d->check) {
+			link = c->d.link;
+			link_epoch = epoch;
+		}
+	} while (at_full_speed(c));
+	return true;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * translate.c - one block of guest code into host code.
+ *
+ * Passes: decode a straight run within the page, past conditional branches; classify
+ * each instruction; lower them in order; then what lies out of line.  The block's
+ * entries come first: with flags in the host's register (and a look at requests before
+ * it, for jumps backwards), and with flags at home.  Where flags are set before anything
+ * could see the old ones the two are the same.
+ */
+#include "cpu/dbt/lower.h"
+
+#include "cpu/interp/block.h"
+
+enum { JRCXZ = 0xe3 };
+
+/* --- decoding ------------------------------------------------------------------------- */
+
+static bool is_last(const struct insn *i)
+{
+	switch (i->op) {
+	case OP_JCC: return !is_native_branch(i);
+	case OP_LDMXCSR: /* these may change what vector code may do */
+	case OP_FXRSTOR:
+	case OP_XRSTOR:
+	case OP_XRSTORS: return true;
+	default: return block_ends(i);
+	}
+}
+
+/* What a model without the feature makes of it is bound already: native code must not differ. */
+static bool is_bound(const struct insn *i)
+{
+	return i->op != OP_INVALID && !block_is_undefined(i);
+}
+
+static unsigned decode(struct lowering *l, const uint8_t *host, struct t_insn *insns)
+{
+	unsigned avail = MEM_PAGE_SIZE - (unsigned)(l->b->rip & 0xfff), at = 0, n = 0;
+	uint8_t code[MEM_PAGE_SIZE];
+
+	avail = MIN(avail, (unsigned)DBT_MAX_INSNS * INSN_MAX_LEN);
+	memcpy(code, host, avail);
+	while (n < DBT_MAX_INSNS && at < avail) {
+		struct t_insn *t = &insns[n];
+		int len = block_decode_one(l->c, code + at, avail - at, &t->i);
+
+		if (len < 0 || (n && t->i.op == OP_INVALID))
+			break;
+		t->native = false;
+		t->rip = l->b->rip + at;
+		if (is_bound(&t->i)) {
+			classify(l, t);
+		} else {
+			t->fe = FE_HOME;
+			t->writes = 0xffff;
+		}
+		if (l->d->check && !t->native && n)
+			break;
+		l->b->ncheck += t->native;
+		at += (unsigned)len;
+		n++;
+		if (is_last(&t->i) || !is_bound(&t->i) || (l->d->check && !t->native))
+			break;
+	}
+	l->b->bytes = (uint16_t)at;
+	l->b->ninsns = (uint16_t)n;
+	return n;
+}
+
+/* --- entries -------------------------------------------------------------------------- */
+
+static bool can_leave(const struct t_insn *t)
+{
+	return !t->native || t->i.flags & (INSN_MEM_R | INSN_MEM_W | INSN_BRANCH) ||
+	       t->i.op == OP_PUSH || t->i.op == OP_POP || t->i.op == OP_LEAVE ||
+	       t->i.op == OP_DIV || t->i.op == OP_IDIV || t->i.form == FORM_VEC;
+}
+
+/* Could anything see the flags that the block was entered with? */
+static bool wants_flags(const struct t_insn *insns, unsigned n)
+{
+	for (unsigned k = 0; k < n; k++) {
+		if (can_leave(&insns[k]) || insns[k].fe & (FE_READ | FE_PART | FE_HOME))
+			return true;
+		if (insns[k].fe & FE_FULL)
+			return false;
+	}
+	return true;
+}
+
+static void emit_save_flags(struct assembler *a)
+{
+	struct host_enc st = {.op = 0x89, .p66 = true};
+
+	a1(a, 0x9f);
+	a1(a, 0x0f);
+	a1(a, 0x90);
+	a1(a, 0xc0);
+	a_enc(a, &st, H_RAX, op_vcpu(VC(d.flags)));
+}
+
+static void emit_entries(struct lowering *l, bool wanted)
+{
+	struct assembler *a = &l->a;
+	struct dbt_block *b = l->b;
+	const uint8_t *tramp = a->p;
+	int64_t back;
+
+	emit_save_flags(a);
+	a_mov_imm(a, H_RAX, b->rip);
+	a_store(a, H_RAX, op_vcpu(VC(s.rip)));
+	a_jmp_to(a, l->d->rw + l->d->lookup_exit);
+	b->code_poll = (uint32_t)(a->p - l->d->rw);
+	a_load32(a, H_RCX, op_vcpu(VC(d.gen_live)));
+	back = tramp - (a->p + 2);
+	a1(a, JRCXZ);
+	a1(a, (uint8_t)back);
+	b->code_flags = (uint32_t)(a->p - l->d->rw);
+	if (wanted)
+		emit_save_flags(a);
+	b->code = (uint32_t)(a->p - l->d->rw);
+	l->home = wanted;
+}
+
+/* --- the block ------------------------------------------------------------------------ */
+
+static void lower_all(struct lowering *l)
+{
+	bool ended = false;
+
+	for (unsigned k = 0; k < l->n && !l->failed; k++) {
+		const struct insn *i = &l->insns[k].i;
+
+		l->t = &l->insns[k];
+		if (!l->t->native) {
+			ended = is_last(i) || !is_bound(i);
+			lower_helper(l, i, ended);
+		} else if (i->flags & INSN_BRANCH) {
+			ended = lower_branch(l, i);
+		} else if (i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL) {
+			lower_vec(l, i);
+		} else {
+			lower_int(l, i);
+		}
+	}
+	if (!ended)
+		lower_end(l, l->b->rip + l->b->bytes);
+	emit_cold(l);
+}
+
+struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, uint64_t rip, const uint8_t *host,
+				uint32_t xid, bool *full)
+{
+	struct t_insn insns[DBT_MAX_INSNS];
+	struct lowering l;
+
+	*full = d->bytes - d->used < DBT_MAX_CODE;
+	if (*full)
+		return NULL;
+	l.a.p = d->rw + d->used;
+	l.d = d;
+	l.c = c;
+	l.insns = insns;
+	l.view = c->view;
+	l.vec = c->d.key & DBT_KEY_SSE;
+	l.avx = c->d.key & DBT_KEY_AVX;
+	l.host = l.recipe_lasts = l.vec_known = l.failed = false;
+	l.recipe = (struct flags_recipe){0};
+	l.naccess = l.njump = 0;
+	l.b = dbt_alloc(d, sizeof(*l.b));
+	if (!l.b) {
+		*full = true;
+		return NULL;
+	}
+	*l.b = (struct dbt_block){.rip = rip, .xid = xid};
+	l.n = decode(&l, host, insns);
+	if (!l.n)
+		return NULL;
+	l.t = insns;
+	emit_entries(&l, wants_flags(insns, l.n));
+	lower_all(&l);
+	if (l.failed) {
+		*full = true;
+		return NULL;
+	}
+	l.b->end = (uint32_t)(l.a.p - d->rw);
+	d->stats.translated++;
+	d->stats.translated_bytes += l.b->bytes;
+	d->stats.code_bytes += l.b->end - d->used;
+	d->used = ALIGN_UP(l.b->end, 16);
+	return l.b;
+}
