@@ -113,6 +113,8 @@ void blk_start_state(const struct blk_case *c, const struct blk_input *in, struc
 void blk_fill_mailbox(const struct blk_case *c, const struct blk_input *in, struct blk_mailbox *m);
 void blk_model(struct cpu_model *m);
 
+#define BLK_DEFINE_FLAGS 0x39, 0xc8 /* CMP EAX, ECX */
+
 /* --- cases (blocks_gen.c, blocks_kinds.c) --------------------------------------------- */
 
 enum { BLK_MAX_KINDS = 64 };
