@@ -28,6 +28,7 @@ enum { /* guest-physical; also in blocks_guest.S: system pages, and pages that b
        BLK_PT_USER_B = 0x8000,
        BLK_PT_KERNEL_A = 0xb000,
        BLK_PT_KERNEL_B = 0xe000,
+       BLK_TABLES_END = 0x10000,
        BLK_IST1_TOP = 0x15000,
        BLK_IST2_TOP = 0x16000,
        BLK_RSP0_TOP = 0x14000,
