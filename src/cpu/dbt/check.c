@@ -118,8 +118,9 @@ static bool run_translated(struct vcpu *c, struct dbt_block *b)
 }
 
 /* What only counts in some states. */
-static void normalize(struct cpu_state *s)
+static void normalize(struct cpu_state *s, const struct dbt_block *b)
 {
+	s->rflags &= ~(uint64_t)(s->exc_pending ? b->undefined_on_way : b->undefined_flags);
 	s->cr2 = s->exc_pending && s->exc_vector == EXC_PF ? s->cr2 : 0;
 	memset(s->fx.xmm, 0, sizeof(s->fx.xmm));
 }
@@ -181,11 +182,13 @@ bool dbt_check_block(struct vcpu *c, struct dbt_block *b)
 		}
 		if (!run_translated(c, b))
 			return true;
-		if (c->d.exit == DBT_EXIT_STEP && !c->s.exc_pending)
-			return true; /* it stopped on the way: go on from there */
+		if (c->d.exit == DBT_EXIT_STEP && !c->s.exc_pending) {
+			interp_step(c); /* it stopped on the way: go on from there */
+			return true;
+		}
 		got = c->s;
-		normalize(&k->interp);
-		normalize(&got);
+		normalize(&k->interp, b);
+		normalize(&got, b);
 		k->blocks++;
 		if (!memcmp(&k->interp, &got, sizeof(got)) && same_memory(k))
 			return true;

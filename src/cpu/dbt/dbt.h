@@ -94,6 +94,8 @@ struct dbt_block {
 	uint32_t end;
 	uint16_t bytes, ninsns;
 	uint32_t checks;
+	uint8_t undefined_flags;     /* at its end, by the architecture */
+	uint8_t undefined_on_way;    /* somewhere in it */
 	uint16_t ncheck; /* instructions that lock-step can compare: all before a helper */
 	bool dead;
 	struct dbt_link *in; /* jumps linked to it */

@@ -219,7 +219,8 @@ static void *leave_with(struct vcpu *c, enum dbt_exit why)
 /* State is in memory: make it the guest's at @s's instruction. */
 static void at_site(struct vcpu *c, const struct dbt_site *s)
 {
-	flags_merge(c, recipe_flags(c, &s->flags));
+	c->d.flags = recipe_flags(c, &s->flags);
+	flags_merge(c, c->d.flags);
 	c->insn_rip = c->s.rip = s->block->rip + s->rip_off;
 	c->run_start = c->cur = NULL;
 	c->code_page = 0;
@@ -371,7 +372,7 @@ bool dbt_run(struct vcpu *c)
 			continue;
 		if (unlikely(d->check)) {
 			__atomic_store_n(&c->d.gen_live, 0, __ATOMIC_SEQ_CST);
-			if (b->ncheck && (b->checks++ < 30 || b->checks % 1009 == 0)) {
+			if (b->ncheck && (((int64_t)b->rip < 0 || b->checks++ < 2))) {
 				if (!dbt_check_block(c, b))
 					abort();
 				continue;
