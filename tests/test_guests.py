@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Freestanding guests: each ends with success and prints the same on every engine."""
+import os
 import pathlib
 import random
 import re
@@ -57,6 +58,25 @@ def test_engines_agree_on_what_a_guest_sees(name, cpus, tmp_path):
     disk = tmp_path / "disk.raw" if name == "virtio" else None
     seen = [run_guest(name, engine, "--cpus", cpus, disk=disk) for engine in ("interp", "kvm")]
     assert seen[0] == seen[1]
+
+
+# A few rounds only; CAISSON_LITMUS_ROUNDS asks for a long run.
+LITMUS_ROUNDS = {"litmus": 20, "litmus_atomic": 3000, "litmus_code": 25}
+
+
+@pytest.mark.parametrize("engine", ["interp", "soft"])
+@pytest.mark.parametrize("cpus", [2, 4])
+@pytest.mark.parametrize("name", LITMUS_ROUNDS)
+def test_processors_see_memory_and_code_as_x86_orders_it(name, cpus, engine):
+    rounds = os.environ.get("CAISSON_LITMUS_ROUNDS", LITMUS_ROUNDS[name])
+    with VM("--kernel", GUESTS / f"{name}.guest", "--engine", engine, "--memory", "64M",
+            "--debug-exit", "--net", "none", "--quiet", "--cpus", cpus,
+            "--append", f"cpus={cpus} rounds={rounds}", timeout=300) as vm:
+        status = vm.wait(7200 if "CAISSON_LITMUS_ROUNDS" in os.environ else None)
+        text = vm.text()
+    print(text)  # how often each outcome was seen
+    assert status == SUCCESS, text
+    assert text.endswith(f"PASS\n{name} done\n")
 
 
 # Guests that wait for a timer move between software machines only: taking an APIC timer's

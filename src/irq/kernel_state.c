@@ -14,10 +14,13 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
 
 #include "base/log.h"
 
 enum { MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0 };
+enum { LATE_NS = 2000000, LATE_ROUNDS = 4 };
 
 static int sysfail(struct errbuf *err, const char *what)
 {
@@ -193,7 +196,7 @@ static void deadline_to_ns(struct lapic *l, int vcpu_fd, uint64_t tsc, uint64_t 
  * interrupt to the vCPU, whose registers are therefore read later.  SIGURG, because
  * without a handler it does nothing; blocked, because only KVM_RUN shall see it.
  */
-static void settle_timer(int vcpu_fd)
+static void run_with_signal(int vcpu_fd)
 {
 	union {
 		struct kvm_signal_mask head;
@@ -209,11 +212,30 @@ static void settle_timer(int vcpu_fd)
 		return;
 	if (ioctl(vcpu_fd, KVM_SET_SIGNAL_MASK, &mask) == 0) {
 		pthread_kill(pthread_self(), SIGURG);
-		if (ioctl(vcpu_fd, KVM_RUN, 0) == 0)
-			log_debug(LOG_INT, "KVM_RUN returned in spite of a signal");
+		if (ioctl(vcpu_fd, KVM_RUN, 0) == 0 || errno != EINTR)
+			log_debug(LOG_INT, "KVM_RUN did not end with the signal: %m");
 		ioctl(vcpu_fd, KVM_SET_SIGNAL_MASK, NULL);
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+/*
+ * The request that stopped the vCPU may still stand as immediate_exit, and then KVM_RUN
+ * returns before it looks at timers.  It goes on to stand when this is done.
+ */
+static void settle_timer(int vcpu_fd)
+{
+	struct kvm_run *run =
+		mmap(NULL, sizeof(*run), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu_fd, 0);
+	uint8_t kicked;
+
+	if (run == MAP_FAILED)
+		return;
+	kicked = __atomic_exchange_n(&run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+	run_with_signal(vcpu_fd);
+	if (kicked)
+		__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	munmap(run, sizeof(*run));
 }
 
 /* Was a timer with an initial count started whose interrupt is not in IRR? */
@@ -236,18 +258,41 @@ static bool count_is_zero(const struct kvm_lapic_state *page)
 	return !count;
 }
 
-/* Twice when the timer expired between settling and reading: then it cannot again. */
+/*
+ * A count of zero may mean that the interrupt was taken long ago, or that the host's timer
+ * is due but has not run yet: hosts that are guests themselves are late by a millisecond.
+ */
 static int get_page(int vcpu_fd, struct kvm_lapic_state *page, struct errbuf *err)
 {
+	const struct timespec pause = {.tv_nsec = LATE_NS / LATE_ROUNDS};
 	int ret = ioctl(vcpu_fd, KVM_GET_LAPIC, page);
 
-	for (unsigned i = 0; !ret && i < 2 && timer_may_be_due(page); i++) {
+	for (unsigned i = 0; !ret && i < LATE_ROUNDS && timer_may_be_due(page); i++) {
+		if (i)
+			nanosleep(&pause, NULL);
 		settle_timer(vcpu_fd);
 		ret = ioctl(vcpu_fd, KVM_GET_LAPIC, page);
 		if (!count_is_zero(page))
 			break;
 	}
 	return ret < 0 ? sysfail(err, "KVM_GET_LAPIC") : 0;
+}
+
+/*
+ * A deadline that passes between reading the MSR and the page would be in both: hosts that
+ * post timer interrupts need no KVM_RUN for it.  So the MSR decides, read again.
+ */
+static int get_page_and_msrs(int vcpu_fd, struct kvm_lapic_state *page, union msrs *m,
+			     struct errbuf *err)
+{
+	int ret = get_msrs(vcpu_fd, m, err);
+
+	if (!ret)
+		ret = get_page(vcpu_fd, page, err);
+	if (ret || !m->head.entries[1].data)
+		return ret;
+	ret = get_msrs(vcpu_fd, m, err);
+	return !ret && !m->head.entries[1].data ? get_page(vcpu_fd, page, err) : ret;
 }
 
 int irqchip_kernel_fetch_lapic(struct irqchip *chip, unsigned cpu, int vcpu_fd, uint64_t now_ns,
@@ -260,10 +305,7 @@ int irqchip_kernel_fetch_lapic(struct irqchip *chip, unsigned cpu, int vcpu_fd, 
 
 	if (!l)
 		return err_set(err, -EINVAL, "local APIC %u: no such vCPU", cpu);
-	ret = get_msrs(vcpu_fd, &m, err);
-	if (ret)
-		return ret;
-	ret = get_page(vcpu_fd, &page, err);
+	ret = get_page_and_msrs(vcpu_fd, &page, &m, err);
 	if (ret)
 		return ret;
 	l->base = m.head.entries[0].data;

@@ -13,6 +13,7 @@
 #include <linux/kvm.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "irq/kernel.h"
 
@@ -272,6 +273,38 @@ static void a_local_apic_moves_with_its_timer(void **state)
 	close_world(&w);
 }
 
+/* The vCPU was asked to stop, and its timer expired before the kernel looked at it again. */
+static void a_timer_that_expired_behind_a_kick_is_not_lost(void **state)
+{
+	static uint8_t ram[65536] __attribute__((aligned(4096)));
+	struct kvm_userspace_memory_region slot = {.memory_size = sizeof(ram),
+						   .userspace_addr = (uintptr_t)ram};
+	struct errbuf err = {0};
+	struct kvm_run *run;
+	struct kvm_world w;
+	struct lapic *l;
+
+	NEED_KVM(&w);
+	assert_int_equal(ioctl(w.vm, KVM_SET_USER_MEMORY_REGION, &slot), 0);
+	run = mmap(NULL, sizeof(*run), PROT_READ | PROT_WRITE, MAP_SHARED, w.vcpu, 0);
+	assert_true(run != MAP_FAILED);
+	set_lapic_reg(&w, APIC_SVR, 0x1ff);
+	set_lapic_reg(&w, APIC_TDCR, 0xb);
+	set_lapic_reg(&w, APIC_LVT, 0x45); /* one shot */
+	run->immediate_exit = 1;
+	set_lapic_reg(&w, APIC_TICR, 10000); /* expires here or in a moment */
+	while (lapic_reg(&w, APIC_TCCR))
+		usleep(1000);
+	usleep(20000);
+	assert_int_equal(irqchip_kernel_fetch_lapic(w.chip, 0, w.vcpu, 0, &err), 0);
+	l = irqchip_kernel_lapic_object(w.chip, 0);
+	assert_true(l->irr[1] == 1 << 5);
+	assert_false(l->timer_on);
+	assert_int_equal(run->immediate_exit, 1); /* the request still stands */
+	munmap(run, sizeof(*run));
+	close_world(&w);
+}
+
 static void a_vm_without_controllers_is_refused_with_a_sentence(void **state)
 {
 	struct errbuf err = {0};
@@ -292,6 +325,7 @@ int main(void)
 		cmocka_unit_test(an_eventfd_sends_its_message_until_it_is_unrouted),
 		cmocka_unit_test(registers_move_between_the_software_and_the_kernel_chip),
 		cmocka_unit_test(a_local_apic_moves_with_its_timer),
+		cmocka_unit_test(a_timer_that_expired_behind_a_kick_is_not_lost),
 		cmocka_unit_test(a_vm_without_controllers_is_refused_with_a_sentence),
 	};
 

@@ -83,6 +83,7 @@ static void kvm_vm_free(struct engine_vm *vm)
 {
 	if (!vm)
 		return;
+	kvm_rescue_fini(vm);
 	if (vm->vm_fd >= 0)
 		close(vm->vm_fd);
 	if (vm->kvm_fd >= 0)
@@ -134,6 +135,8 @@ static int kvm_vm_new(const struct engine_vm_config *cfg, struct engine_vm **out
 	ret = open_kvm(&vm->kvm_fd, err);
 	if (!ret)
 		ret = set_up_vm(vm, err);
+	if (!ret)
+		ret = kvm_rescue_init(vm, cfg, err);
 	if (ret) {
 		kvm_vm_free(vm);
 		return ret;
@@ -146,6 +149,7 @@ static void kvm_vcpu_free(struct engine_vcpu *v)
 {
 	if (!v)
 		return;
+	kvm_rescue_vcpu_fini(v);
 	if (v->run)
 		munmap(v->run, v->vm->run_bytes);
 	if (v->fd >= 0)
@@ -252,11 +256,13 @@ static void mmio_exit(struct engine_vcpu *v, struct engine_exit *e)
 	v->mmio_answer = !e->write;
 }
 
-/* What the kernel could not emulate, with the place, for the operator. */
+/* What nobody could execute, with the place, for the operator. */
 static void internal_error(struct engine_vcpu *v, struct engine_exit *e)
 {
 	struct kvm_regs regs = {0};
 
+	if (v->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION && kvm_rescue(v, e))
+		return;
 	ioctl(v->fd, KVM_GET_REGS, &regs);
 	e->reason = EXIT_ERROR;
 	snprintf(e->error, sizeof(e->error),
@@ -296,6 +302,10 @@ static int kvm_run(struct engine_vcpu *v, struct engine_exit *e)
 {
 	int ret, saved;
 
+	if (v->rescuing) {
+		kvm_rescue_go_on(v, e);
+		return 0;
+	}
 	take_answer(v, e);
 	if (v->run->exit_reason == KVM_EXIT_IO && v->pio_done && next_pio(v, e))
 		return 0;

@@ -340,6 +340,43 @@ static void device_memory_is_read_and_written(void **state)
 	assert_int_equal(e.data, 0xffffffff);
 }
 
+/* The kernel's emulator has no PADDD, and an access to a device is for it to emulate. */
+static void an_instruction_that_the_kernel_cannot_emulate_is_done_in_software(void **state)
+{
+	/* paddd (%si), %xmm0; out %al, (%dx) */
+	static const uint8_t code[] = {0x66, 0x0f, 0xfe, 0x04, 0xee};
+	struct world *w = *state;
+	struct engine_exit e;
+	struct cpu_state s;
+	unsigned n = 0;
+
+	NEED_KVM(w);
+	w->s.cr4 |= CR4_OSFXSR;
+	w->s.gpr[GPR_RSI] = 0;
+	w->s.gpr[GPR_RDX] = 0x123;
+	w->s.seg[SEG_DS].base = 0x200000; /* no RAM */
+	memset(w->s.vec, 0, sizeof(w->s.vec));
+	w->s.vec[0].b[0] = 5;
+	START(w, code);
+	e = run(w);
+	for (; e.reason == EXIT_MMIO; n += 8) {
+		assert_false(e.write);
+		assert_int_equal(e.size, 8);
+		assert_int_equal(e.addr, 0x200000 + n);
+		e.data = n ? 0x300000004 : 0x200000001;
+		assert_int_equal(kvm->run(w->v, &e), 0);
+	}
+	assert_int_equal(n, 16);
+	if (e.reason == EXIT_KICK)
+		e = run(w);
+	assert_int_equal(e.reason, EXIT_PIO); /* the next instruction */
+	assert_int_equal(kvm->get_state(w->v, &s), 0);
+	assert_int_equal(s.vec[0].b[0], 6);
+	assert_int_equal(s.vec[0].b[4], 2);
+	assert_int_equal(s.vec[0].b[8], 4);
+	assert_int_equal(s.vec[0].b[12], 3);
+}
+
 static void a_triple_fault_is_a_shutdown(void **state)
 {
 	static const uint8_t code[] = {0x0f, 0x0b}; /* ud2 */
@@ -472,6 +509,7 @@ int main(void)
 		TEST(string_output_leaves_element_by_element),
 		TEST(string_input_takes_each_answer),
 		TEST(device_memory_is_read_and_written),
+		TEST(an_instruction_that_the_kernel_cannot_emulate_is_done_in_software),
 		TEST(a_triple_fault_is_a_shutdown),
 		TEST(every_kick_from_another_thread_ends_a_run),
 		TEST(a_kick_before_the_run_counts),

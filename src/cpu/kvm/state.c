@@ -105,16 +105,24 @@ static int set_one(int fd, uint32_t msr, uint64_t val, struct errbuf *err)
 	return 0;
 }
 
-static int set_msrs(int fd, const struct cpu_state *s, struct errbuf *err)
+static uint64_t field(const struct cpu_state *s, const struct msr_field *f)
+{
+	return *(const uint64_t *)((const char *)s + f->offset);
+}
+
+/* All of them, or those that differ from @old. */
+static int set_msrs(int fd, const struct cpu_state *old, const struct cpu_state *s,
+		    struct errbuf *err)
 {
 	int ret = 0;
 
 	for (size_t i = 0; !ret && i < ARRAY_SIZE(msr_fields); i++)
-		ret = set_one(fd, msr_fields[i].msr,
-			      *(const uint64_t *)((const char *)s + msr_fields[i].offset), err);
+		if (!old || field(old, &msr_fields[i]) != field(s, &msr_fields[i]))
+			ret = set_one(fd, msr_fields[i].msr, field(s, &msr_fields[i]), err);
 	for (unsigned i = 0; !ret && i < CPU_MTRR_VAR; i++) {
-		ret = set_one(fd, 0x200 + 2 * i, s->mtrr_base[i], err);
-		if (!ret)
+		if (!old || old->mtrr_base[i] != s->mtrr_base[i])
+			ret = set_one(fd, 0x200 + 2 * i, s->mtrr_base[i], err);
+		if (!ret && (!old || old->mtrr_mask[i] != s->mtrr_mask[i]))
 			ret = set_one(fd, 0x201 + 2 * i, s->mtrr_mask[i], err);
 	}
 	return ret;
@@ -432,16 +440,13 @@ static int check(struct engine_vcpu *v, const struct cpu_state *s, struct errbuf
 	return ret ? err_prefix(err, "vCPU %u", v->index) : 0;
 }
 
-int kvm_set_state(struct engine_vcpu *v, const struct cpu_state *s, struct errbuf *err)
+static int set_kernel(struct engine_vcpu *v, const struct cpu_state *s, struct errbuf *err)
 {
 	AUTO_PTR struct kernel_state *k = calloc(1, sizeof(*k));
 	int ret;
 
 	if (!k)
 		return err_set(err, -ENOMEM, "KVM: out of memory");
-	ret = check(v, s, err);
-	if (ret)
-		return ret;
 	to_regs(s, &k->regs);
 	to_sregs(s, &k->sregs);
 	to_xsave(s, v->xcr0_mask, &k->xsave);
@@ -456,8 +461,45 @@ int kvm_set_state(struct engine_vcpu *v, const struct cpu_state *s, struct errbu
 	if (ret)
 		return err_set(err, ret, "vCPU %u: KVM refuses the state: %s", v->index,
 			       strerror(-ret));
+	return 0;
+}
+
+int kvm_set_state(struct engine_vcpu *v, const struct cpu_state *s, struct errbuf *err)
+{
+	int ret = check(v, s, err);
+
+	if (!ret)
+		ret = set_kernel(v, s, err);
+	if (ret)
+		return ret;
 	set_tsc(v->fd, s); /* first: a deadline among the MSRs is in its terms */
-	v->pio_answer = v->mmio_answer = false;
+	v->pio_answer = v->mmio_answer = v->rescuing = false;
 	v->pio_done = 0;
-	return set_msrs(v->fd, s, err);
+	return set_msrs(v->fd, NULL, s, err);
+}
+
+/* Changing CR4.PGE and back has the kernel forget what it derived from page tables. */
+static int flush_translations(int fd)
+{
+	struct kvm_sregs s;
+
+	if (ioctl(fd, KVM_GET_SREGS, &s) < 0)
+		return -errno;
+	s.cr4 ^= CR4_PGE;
+	if (ioctl(fd, KVM_SET_SREGS, &s) < 0)
+		return -errno;
+	s.cr4 ^= CR4_PGE;
+	return ioctl(fd, KVM_SET_SREGS, &s) < 0 ? -errno : 0;
+}
+
+int kvm_change_state(struct engine_vcpu *v, const struct cpu_state *old, const struct cpu_state *s,
+		     bool flush, struct errbuf *err)
+{
+	int ret = flush ? flush_translations(v->fd) : 0;
+
+	if (ret)
+		return err_set(err, ret, "vCPU %u: flushing translations: %s", v->index,
+			       strerror(-ret));
+	ret = set_kernel(v, s, err);
+	return ret ? ret : set_msrs(v->fd, old, s, err);
 }

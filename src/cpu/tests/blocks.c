@@ -141,13 +141,19 @@ static bool fails(struct session *s, const struct blk_case *c, uint64_t history,
 	return run_case(s, c, text, len);
 }
 
-static void take_out(struct session *s, struct blk_item *item)
+/* False: @item must stay, or else the rest is another program. */
+static bool take_out(struct session *s, const struct blk_item *item)
 {
+	static const uint8_t define_flags[] = {BLK_DEFINE_FLAGS};
 	struct blk_case *c = &s->small;
-	bool sub = item->at >= BLK_SUBS;
+	uint8_t *p = item->at >= BLK_SUBS ? c->subs[0] + (item->at - BLK_SUBS)
+					  : c->code + (item->at - BLK_CODE);
 
-	memset(sub ? c->subs[0] + (item->at - BLK_SUBS) : c->code + (item->at - BLK_CODE), 0x90,
-	       item->len);
+	if (s->gen.defined_flags && item->len == sizeof(define_flags) &&
+	    !memcmp(p, define_flags, sizeof(define_flags)))
+		return false;
+	memset(p, 0x90, item->len);
+	return true;
 }
 
 /* Make s->small of @c: fewer runs, fewer instructions, still failing. */
@@ -166,7 +172,8 @@ static void shrink(struct session *s, const struct blk_case *c, uint64_t history
 	for (unsigned n = s->small.nitems; n--;) {
 		struct blk_case keep = s->small;
 
-		take_out(s, &s->small.item[n]);
+		if (!take_out(s, &s->small.item[n]))
+			continue;
 		if (!fails(s, &s->small, history, text, sizeof(text)))
 			s->small = keep;
 	}

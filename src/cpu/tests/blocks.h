@@ -28,6 +28,7 @@ enum { /* guest-physical; also in blocks_guest.S: system pages, and pages that b
        BLK_PT_USER_B = 0x8000,
        BLK_PT_KERNEL_A = 0xb000,
        BLK_PT_KERNEL_B = 0xe000,
+       BLK_TABLES_END = 0x10000,
        BLK_IST1_TOP = 0x15000,
        BLK_IST2_TOP = 0x16000,
        BLK_RSP0_TOP = 0x14000,
@@ -112,6 +113,8 @@ const char *blk_page_name(uint32_t gpa);
 void blk_start_state(const struct blk_case *c, const struct blk_input *in, struct cpu_state *s);
 void blk_fill_mailbox(const struct blk_case *c, const struct blk_input *in, struct blk_mailbox *m);
 void blk_model(struct cpu_model *m);
+
+#define BLK_DEFINE_FLAGS 0x39, 0xc8 /* CMP EAX, ECX */
 
 /* --- cases (blocks_gen.c, blocks_kinds.c) --------------------------------------------- */
 

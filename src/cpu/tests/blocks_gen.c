@@ -299,8 +299,10 @@ void gen_draw(struct gen *g, unsigned group, uint32_t flags)
 		if (w.insn.flags & INSN_MEM && w.insn.op != OP_LEA && !gen_aim(g, &w))
 			continue;
 		gen_put(g, w.bytes, w.len);
-		if (g->o->defined_flags && leaves_undefined(&w.insn))
-			GEN_PUT(g, 0x39, 0xc8); /* CMP EAX, ECX */
+		if (g->o->defined_flags && leaves_undefined(&w.insn)) {
+			g->left++;
+			GEN_PUT(g, BLK_DEFINE_FLAGS);
+		}
 		sp = writes(&w.insn) >> GPR_RSP & 1;
 		gen_forget(g, writes(&w.insn));
 		if (sp && rng_chance(&g->r, 90)) {
