@@ -36,15 +36,11 @@ static void queue_trap(struct vcpu *c)
 	c->s.exc_error = 0;
 }
 
-enum assist_result assist_step(struct engine_vcpu *soft, struct engine_exit *e, bool *flushed)
+/* The part with setjmp(): locals do not live across it. */
+static enum assist_result step(struct vcpu *c)
 {
-	struct vcpu *c = &soft->c;
 	int how;
 
-	if (c->ext_waiting)
-		take_answer(c, e);
-	e->reason = EXIT_KICK;
-	c->exit = e;
 	if (c->pdptr_stale && mmu_load_pdptrs(c))
 		memset(c->pdptr, 0, sizeof(c->pdptr)); /* not present: #PF */
 	c->pdptr_stale = false;
@@ -55,8 +51,35 @@ enum assist_result assist_step(struct engine_vcpu *soft, struct engine_exit *e, 
 		return ASSIST_EXIT;
 	if (!how || how == UNWIND_RESTART)
 		interp_step(c);
+	return ASSIST_DONE;
+}
+
+/* As the interpreter's loop does: pairs with its log_changed(). */
+static void take_requests(struct vcpu *c)
+{
+	if (!(__atomic_load_n(&c->requests, __ATOMIC_SEQ_CST) & REQ_FLUSH))
+		return;
+	tlb_flush_all(c);
+	__atomic_fetch_and(&c->requests, ~(uint32_t)REQ_FLUSH, __ATOMIC_SEQ_CST);
+}
+
+enum assist_result assist_step(struct engine_vcpu *soft, struct engine_exit *e, bool *flushed)
+{
+	struct vcpu *c = &soft->c;
+	enum assist_result ret;
+
+	if (c->ext_waiting)
+		take_answer(c, e);
+	e->reason = EXIT_KICK;
+	c->exit = e;
+	__atomic_store_n(&soft->running, true, __ATOMIC_SEQ_CST);
+	take_requests(c);
+	ret = step(c);
+	__atomic_store_n(&soft->running, false, __ATOMIC_SEQ_CST);
+	if (ret == ASSIST_EXIT)
+		return ret;
 	queue_trap(c);
 	*flushed = c->cur && (c->cur->op == OP_INVPCID || c->cur->op == OP_INVLPG);
 	c->s.rip &= c->addr_mask;
-	return ASSIST_DONE;
+	return ret;
 }

@@ -383,6 +383,7 @@ static void kvm_log_changed(struct engine_vm *vm)
 {
 	bool on = __atomic_load_n(&vm->mem->logging, __ATOMIC_ACQUIRE);
 
+	engine_interp.log_changed(vm->soft);
 	if (on == vm->log_on)
 		return;
 	vm->log_on = on;

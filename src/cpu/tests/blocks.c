@@ -37,6 +37,7 @@ struct shared { /* written by the child, read by the parent */
 
 struct session {
 	const struct engine_ops *ops;
+	const char *engine; /* as it was asked for */
 	struct blk_options gen;
 	uint64_t seed, first, cases, history;
 	unsigned max_failures;
@@ -186,7 +187,7 @@ static void print_line(const struct session *s, uint64_t number, uint64_t histor
 	printf("--reproduce %" PRIu64 ":", s->seed);
 	if (history)
 		printf("%" PRIu64 "-", number - history);
-	printf("%" PRIu64 " --engine %s", number, s->ops->name);
+	printf("%" PRIu64 " --engine %s", number, s->engine);
 	if (s->gen.max_insns != 50)
 		printf(" --max-insns %u", s->gen.max_insns);
 	if (s->gen.defined_flags)
@@ -325,7 +326,7 @@ static void summary(const struct session *s)
 	}
 	printf("%s against interp: %" PRIu64 " cases, %" PRIu64 " runs, %" PRIu64
 	       " endless, %" PRIu64 " by chance, %" PRIu64 " differ, seed %" PRIu64 "\n",
-	       s->ops->name, sh->done, sh->runs, sh->endless, sh->by_chance, sh->failed, s->seed);
+	       s->engine, sh->done, sh->runs, sh->endless, sh->by_chance, sh->failed, s->seed);
 }
 
 /* --- options
@@ -382,6 +383,7 @@ static bool parse_option(struct session *s, int opt)
 
 	switch (opt) {
 	case 'e':
+		s->engine = optarg;
 		s->ops = engine_find(optarg, why, sizeof(why), &err);
 		if (!s->ops)
 			fprintf(stderr, "diff-blocks: %s\n", err.msg);
@@ -438,6 +440,7 @@ int main(int argc, char **argv)
 	if (!s)
 		return 1;
 	s->ops = &engine_interp;
+	s->engine = "interp";
 	s->cases = 10000;
 	s->seed = 1;
 	s->max_failures = 5;
