@@ -118,9 +118,8 @@ static bool run_translated(struct vcpu *c, struct dbt_block *b)
 }
 
 /* What only counts in some states. */
-static void normalize(struct cpu_state *s, const struct dbt_block *b)
+static void normalize(struct cpu_state *s)
 {
-	s->rflags &= ~(uint64_t)(s->exc_pending ? b->undefined_on_way : b->undefined_flags);
 	s->cr2 = s->exc_pending && s->exc_vector == EXC_PF ? s->cr2 : 0;
 	memset(s->fx.xmm, 0, sizeof(s->fx.xmm));
 }
@@ -187,8 +186,8 @@ bool dbt_check_block(struct vcpu *c, struct dbt_block *b)
 			return true;
 		}
 		got = c->s;
-		normalize(&k->interp, b);
-		normalize(&got, b);
+		normalize(&k->interp);
+		normalize(&got);
 		k->blocks++;
 		if (!memcmp(&k->interp, &got, sizeof(got)) && same_memory(k))
 			return true;

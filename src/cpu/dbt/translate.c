@@ -34,18 +34,6 @@ static bool is_bound(const struct insn *i)
 	return i->op != OP_INVALID && !block_is_undefined(i);
 }
 
-/* MUL leaves four flags undefined: the host's depend on what was there. */
-static void note_undefined(struct dbt_block *b, const struct t_insn *t)
-{
-	enum { BY_MUL = FL_SF | FL_ZF | FL_AF | FL_PF };
-	unsigned op = t->i.op;
-
-	if (op == OP_MUL || op == OP_IMUL || op == OP_IMUL2)
-		b->undefined_flags = b->undefined_on_way = BY_MUL;
-	else if (t->fe & FE_FULL)
-		b->undefined_flags = 0;
-}
-
 static unsigned decode(struct lowering *l, const uint8_t *host, struct t_insn *insns)
 {
 	unsigned avail = MEM_PAGE_SIZE - (unsigned)(l->b->rip & 0xfff), at = 0, n = 0;
@@ -69,7 +57,6 @@ static unsigned decode(struct lowering *l, const uint8_t *host, struct t_insn *i
 		}
 		if (l->d->check && !t->native && n)
 			break;
-		note_undefined(l->b, t);
 		l->b->ncheck += t->native;
 		at += (unsigned)len;
 		n++;
