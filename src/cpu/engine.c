@@ -70,11 +70,11 @@ static const struct engine_ops *choose(char *why, size_t why_len)
 
 	if (!flag) {
 		snprintf(why, why_len, "the CPU has neither vmx nor svm");
-		return &engine_interp;
+		return &engine_soft;
 	}
 	if (probe_kvm(&no)) {
 		snprintf(why, why_len, "the CPU has %s, but %s", flag, no.msg);
-		return &engine_interp;
+		return &engine_soft;
 	}
 	snprintf(why, why_len, "the CPU has %s and /dev/kvm works", flag);
 	return kvm_ops();
@@ -86,9 +86,9 @@ const struct engine_ops *engine_find(const char *name, char *why, size_t why_len
 	if (!strcmp(name, "auto"))
 		return choose(why, why_len);
 	snprintf(why, why_len, "%s", ""); /* it was asked for */
-	if (!strcmp(name, "dbt"))
+	if (!strcmp(name, "soft"))
 		return &engine_soft;
-	if (!strcmp(name, "soft") || !strcmp(name, "interp"))
+	if (!strcmp(name, "interp"))
 		return &engine_interp;
 	if (strcmp(name, "kvm")) {
 		err_set(err, -EINVAL, "engine '%s' is unknown; use auto, kvm, soft or interp",

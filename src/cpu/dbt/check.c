@@ -181,8 +181,10 @@ bool dbt_check_block(struct vcpu *c, struct dbt_block *b)
 		}
 		if (!run_translated(c, b))
 			return true;
-		if (c->d.exit == DBT_EXIT_STEP && !c->s.exc_pending)
-			return true; /* it stopped on the way: go on from there */
+		if (c->d.exit == DBT_EXIT_STEP && !c->s.exc_pending) {
+			interp_step(c); /* it stopped on the way: go on from there */
+			return true;
+		}
 		got = c->s;
 		normalize(&k->interp);
 		normalize(&got);

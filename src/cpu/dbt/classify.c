@@ -23,9 +23,6 @@ static unsigned flags_of(const struct insn *i)
 	case OP_XOR:
 	case OP_TEST:
 	case OP_NEG:
-	case OP_MUL:
-	case OP_IMUL:
-	case OP_IMUL2:
 	case OP_XADD:
 	case OP_CMPXCHG:
 	case OP_POPCNT: return FE_FULL;
@@ -60,6 +57,9 @@ static unsigned flags_of(const struct insn *i)
 	case OP_BZHI:
 	case OP_CLC:
 	case OP_STC:
+	case OP_MUL:
+	case OP_IMUL:
+	case OP_IMUL2:
 	case OP_DIV:
 	case OP_IDIV:
 	case OP_CMPXCHG8B:

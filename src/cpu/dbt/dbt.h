@@ -67,6 +67,7 @@ struct dbt_site { /* a place where translated code calls C */
 	struct dbt_block *block;
 	uint32_t rip_off;     /* of the instruction, from the block's start */
 	uint8_t access, size; /* of memory accesses: ACCESS_* */
+	uint8_t align;	      /* what their address must be a multiple of */
 	struct flags_recipe flags;
 	bool ends;	      /* helper calls: nothing follows */
 	uint32_t retry, next; /* offsets in the cache: the access again; the next instruction */
@@ -93,7 +94,6 @@ struct dbt_block {
 	uint32_t code_poll;  /* ... that looks for requests first */
 	uint32_t end;
 	uint16_t bytes, ninsns;
-	uint32_t checks;
 	uint16_t ncheck; /* instructions that lock-step can compare: all before a helper */
 	bool dead;
 	struct dbt_link *in; /* jumps linked to it */

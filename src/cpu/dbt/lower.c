@@ -207,7 +207,8 @@ struct dbt_site *site_new(struct lowering *l, uint32_t *number)
 	}
 	*number = l->d->nsites++;
 	s = &l->d->sites[*number];
-	*s = (struct dbt_site){.block = l->b, .rip_off = (uint32_t)(l->t->rip - l->b->rip)};
+	*s = (struct dbt_site){
+		.block = l->b, .align = 1, .rip_off = (uint32_t)(l->t->rip - l->b->rip)};
 	if (!l->home)
 		s->flags = l->recipe;
 	return s;
@@ -348,13 +349,14 @@ static size_t addend_offset(const struct lowering *l)
 }
 
 static void cold_access(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
-			const uint8_t *retry)
+			unsigned align, const uint8_t *retry)
 {
 	struct cold_access *c = &l->access[l->naccess];
 	struct dbt_site *s = site_new(l, &c->site);
 
 	s->access = (uint8_t)access;
 	s->size = (uint8_t)size;
+	s->align = (uint8_t)align;
 	s->retry = (uint32_t)(retry - l->d->rw);
 	c->ea = *ea;
 	c->jump = a_jcc(&l->a, CC_NE);
@@ -381,7 +383,7 @@ static struct host_op access_constant(struct lowering *l, const struct ea *ea, u
 		a_mov_imm(a, H_RAX, page);
 		a_op(a, true, 0x3b, H_RAX, tag);
 	}
-	cold_access(l, ea, size, access, retry);
+	cold_access(l, ea, size, access, 1, retry);
 	a_load(a, H_RCX, op_vcpu(addend_offset(l) + slot));
 	if ((int64_t)lin == (int32_t)lin)
 		return op_mem(H_RCX, (int32_t)lin);
@@ -417,7 +419,7 @@ struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned siz
 	a_alu_imm(a, true, ALU_AND, op_reg(H_RAX), (int32_t)(-4096 | (int32_t)(align - 1)));
 	a_alu_imm(a, false, ALU_AND, op_reg(H_RCX), (TLB_SIZE - 1) << TLB_ENTRY_SHIFT);
 	a_op(a, true, 0x3b, H_RAX, op_vcpu_index(tag_offset(l, access), H_RCX, 0));
-	cold_access(l, ea, size, access, retry);
+	cold_access(l, ea, size, access, align, retry);
 	a_load(a, H_RCX, op_vcpu_index(addend_offset(l), H_RCX, 0));
 	if (!has_segment(ea) && !ea->ad32 && ea_direct(ea, 0, &op)) {
 		if (op.index == H_NONE && op.base != H_NONE) {

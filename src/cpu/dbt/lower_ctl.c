@@ -232,9 +232,23 @@ static void emit_target(struct lowering *l, const struct insn *i)
 	a_load(&l->a, H_RAX, emit_access(l, &ea, 8, ACCESS_READ, 1, false));
 }
 
+/* Before anything is stored: leave for the interpreter if RAX is no canonical address. */
+static void emit_canonical_check(struct lowering *l)
+{
+	struct cold_jump *j;
+
+	a_mov(&l->a, H_RCX, H_RAX);
+	a_shift_imm(&l->a, true, 7, H_RCX, 47);
+	a_alu_imm(&l->a, false, ALU_ADD, op_reg(H_RCX), 1);
+	a_alu_imm(&l->a, false, ALU_CMP, op_reg(H_RCX), 1);
+	j = cold_new(l, COLD_STEP, a_jcc(&l->a, CC_A));
+	site_new(l, &j->site)->access = 0xff;
+}
+
 static void emit_call_indirect(struct lowering *l, const struct insn *i, uint64_t next)
 {
 	emit_target(l, i);
+	emit_canonical_check(l);
 	a_store(&l->a, H_RAX, op_vcpu(VC(d.tmp)));
 	emit_return_address(l, next);
 	a_load(&l->a, H_RAX, op_vcpu(VC(d.tmp)));

@@ -463,11 +463,12 @@ static void emit_mul(struct lowering *l, const struct insn *i)
 		rm = memory_operand(l, i, true);
 	else
 		rm = pinned(i->rm) ? op_reg(host_of[i->rm]) : op_vcpu(gpr_offset(i->rm));
+	flags_before(l);
 	a_mov(&l->a, H_RAX, host_of[GPR_RAX]);
 	e.rex = i->opsize == 1 && !rm.mem && byte_needs_rex(rm.base);
 	a_enc(&l->a, &e, i->op == OP_MUL ? 4 : 5, rm);
 	a_mov(&l->a, host_of[GPR_RAX], H_RAX);
-	flags_set_all(l);
+	flags_after(l);
 }
 
 /* Leave for the interpreter on condition @cc. */
@@ -481,7 +482,8 @@ static void emit_step_if(struct lowering *l, unsigned cc)
 
 /*
  * DIV, IDIV of 32 and 64 bits.  What would raise #DE, and a dividend that is no sign
- * extension, is left to the interpreter.  Flags are undefined: the host decides, given the old ones.
+ * extension, is left to the interpreter.  Flags are undefined: the host decides, given the old
+ * ones.
  */
 static void emit_div(struct lowering *l, const struct insn *i)
 {

@@ -219,7 +219,8 @@ static void *leave_with(struct vcpu *c, enum dbt_exit why)
 /* State is in memory: make it the guest's at @s's instruction. */
 static void at_site(struct vcpu *c, const struct dbt_site *s)
 {
-	flags_merge(c, recipe_flags(c, &s->flags));
+	c->d.flags = recipe_flags(c, &s->flags);
+	flags_merge(c, c->d.flags);
 	c->insn_rip = c->s.rip = s->block->rip + s->rip_off;
 	c->run_start = c->cur = NULL;
 	c->code_page = 0;
@@ -239,12 +240,12 @@ void *dbt_slow(struct vcpu *c)
 	const struct dbt_block *b = s->block;
 	uint32_t retry = s->retry, epoch = d->epoch;
 	uint64_t lin = c->d.lin, page = lin & ~0xfffULL;
-	uint8_t access = s->access;
+	uint8_t access = s->access, misaligned = (uint8_t)(lin & (uint64_t)(s->align - 1));
 	gpa_t gpa;
 
 	at_site(c, s);
-	if (access == 0xff || !is_canonical(lin) || (lin & 0xfff) + s->size > MEM_PAGE_SIZE ||
-	    tag_of(c, lin, access) == page)
+	if (access == 0xff || misaligned || !is_canonical(lin) ||
+	    (lin & 0xfff) + s->size > MEM_PAGE_SIZE || tag_of(c, lin, access) == page)
 		return leave_with(c, DBT_EXIT_STEP);
 	c->d.refills++;
 	c->last_seg = SEG_DS;
@@ -343,6 +344,15 @@ static void link_to(struct vcpu *c, struct dbt_link *k, uint32_t epoch, struct d
 	dbt_unlock(d);
 }
 
+static NORETURN void leave_check(struct vcpu *c)
+{
+	*c->exit = (struct engine_exit){.reason = EXIT_ERROR};
+	snprintf(c->exit->error, sizeof(c->exit->error),
+		 "lock-step: translator and interpreter differ");
+	c->insn_rip = c->s.rip;
+	vcpu_unwind(c, UNWIND_EXIT);
+}
+
 /* Run translated code until the run loop is to look around. */
 bool dbt_run(struct vcpu *c)
 {
@@ -358,6 +368,8 @@ bool dbt_run(struct vcpu *c)
 		struct dbt_block *b;
 
 		arm(c);
+		if (unlikely(d->check)) /* every block comes back here */
+			__atomic_store_n(&c->d.gen_live, 0, __ATOMIC_SEQ_CST);
 		b = find_block(c);
 		if (!b) {
 			interp_step(c);
@@ -367,16 +379,13 @@ bool dbt_run(struct vcpu *c)
 		if (link)
 			link_to(c, link, link_epoch, b);
 		link = NULL;
+		if (unlikely(d->check) && b->ncheck) {
+			if (!dbt_check_block(c, b))
+				leave_check(c);
+			continue;
+		}
 		if (!step_inside(c, epoch))
 			continue;
-		if (unlikely(d->check)) {
-			__atomic_store_n(&c->d.gen_live, 0, __ATOMIC_SEQ_CST);
-			if (b->ncheck && (b->checks++ < 30 || b->checks % 1009 == 0)) {
-				if (!dbt_check_block(c, b))
-					abort();
-				continue;
-			}
-		}
 		dbt_enter_block(c, b);
 		if (c->d.exit == DBT_EXIT_STEP) {
 			c->d.steps++;

@@ -80,6 +80,14 @@ void tlb_flush_nonglobal(struct vcpu *c)
 
 void tlb_drop_writable(struct vcpu *c)
 {
+	unsigned n = c->d.nwritable;
+
+	c->d.nwritable = 0;
+	if (n <= ARRAY_SIZE(c->d.writable)) {
+		while (n-- > 0)
+			c->d.writable[n]->write_tag = TLB_INVALID;
+		return;
+	}
 	for (unsigned v = 0; v < TLB_VIEWS; v++) {
 		for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
 			uint64_t used = c->tlb_used[v][0][w] | c->tlb_used[v][1][w];
@@ -184,6 +192,15 @@ static void note_writable(struct vcpu *c, gpa_t gpa)
 		dbt_code_store(c, gpa);
 }
 
+/* The few latest slots that may be written to, so that dropping them is cheap. */
+static void note_slot(struct vcpu *c, struct tlb_entry *e)
+{
+	if (c->d.nwritable < ARRAY_SIZE(c->d.writable))
+		c->d.writable[c->d.nwritable] = e;
+	if (c->d.nwritable <= ARRAY_SIZE(c->d.writable))
+		c->d.nwritable++;
+}
+
 static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum tlb_view view,
 			      gpa_t *gpa)
 {
@@ -215,8 +232,10 @@ static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum t
 			mem_mark_dirty(c->mem, w.gpa, MEM_PAGE_SIZE);
 		if (access == ACCESS_WRITE && c->dbt)
 			note_writable(c, w.gpa);
-		if (!c->journal && (access == ACCESS_WRITE || !(logging || c->dbt)))
+		if (!c->journal && (access == ACCESS_WRITE || !(logging || c->dbt))) {
 			e->write_tag = page;
+			note_slot(c, e);
+		}
 	}
 	if (e == &c->tlb_scratch)
 		c->tlb_scratch.read_tag = c->tlb_scratch.write_tag = c->tlb_scratch.exec_tag =

@@ -88,7 +88,9 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint32_t host_mxcsr;
 	uint32_t site;			   /* that called C */
 	uint32_t flush_wanted, flush_done; /* atomic: write tags are to be dropped, were dropped */
-	bool gens_stale, xids_stale;	   /* atomic: forget jump entries, code pages */
+	unsigned nwritable; /* slots that got a write tag since all were dropped; more: unknown */
+	struct tlb_entry *writable[32];
+	bool gens_stale, xids_stale; /* atomic: forget jump entries, code pages */
 	uint8_t exit, vec_was;
 	uint8_t jumps_nonglobal; /* bit by view: the table leads to pages that are not global */
 	uint8_t view_key[TLB_VIEWS];
