@@ -188,7 +188,8 @@ static void note_writable(struct vcpu *c, gpa_t gpa)
 {
 	uint8_t *watch = mem_watch(c->mem, gpa);
 
-	if (__atomic_fetch_or(watch, WATCH_WRITTEN, __ATOMIC_SEQ_CST) & WATCH_CODE)
+	/* again: who translates the page meanwhile takes the flag away, and this vCPU's tags */
+	while (__atomic_fetch_or(watch, WATCH_WRITTEN, __ATOMIC_SEQ_CST) & WATCH_CODE)
 		dbt_code_store(c, gpa);
 }
 
