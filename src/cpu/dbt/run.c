@@ -175,7 +175,7 @@ static struct dbt_block *translate(struct vcpu *c, uint32_t *xid)
 
 static void note_jump(struct vcpu *c, const struct dbt_block *b)
 {
-	c->d.jumps[b->rip & (JUMP_ENTRIES - 1)] =
+	c->d.jumps[jump_slot(b->rip)] =
 		(struct jump_entry){.rip = b->rip, .gen = c->d.gens[c->view], .code = b->code};
 }
 
@@ -263,7 +263,7 @@ static void *next_code(struct vcpu *c)
 	if (!at_full_speed(c))
 		return leave_with(c, DBT_EXIT_LOOKUP);
 	arm(c);
-	e = &c->d.jumps[c->s.rip & (JUMP_ENTRIES - 1)];
+	e = &c->d.jumps[jump_slot(c->s.rip)];
 	if (e->rip != c->s.rip || e->gen != c->d.gen_live)
 		return leave_with(c, DBT_EXIT_LOOKUP);
 	return c->dbt->rx + e->code;

@@ -25,7 +25,7 @@
 
 /* Privilege views of the TLB: supervisor under SMAP (AC clear), supervisor, user. */
 enum tlb_view { TLB_SMAP, TLB_SUPER, TLB_USER, TLB_VIEWS };
-enum { TLB_BITS = 10, TLB_SIZE = 1 << TLB_BITS };
+enum { TLB_BITS = 13, TLB_SIZE = 1 << TLB_BITS };
 #define TLB_INVALID 1ULL /* no page address has bit 0 */
 
 /*
@@ -76,6 +76,12 @@ enum { /* bits of dbt_vcpu.key beside the view: what code may do natively */
        DBT_KEY_AVX = 1 << 3,
        DBT_KEY_USER = 1 << 4,
 };
+
+/* Functions begin anywhere in a page, most at a multiple of 16. */
+static inline unsigned jump_slot(uint64_t rip)
+{
+	return (unsigned)(rip ^ rip >> 12) & (JUMP_ENTRIES - 1);
+}
 
 struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint64_t self;	    /* address of the vcpu */
