@@ -271,15 +271,24 @@ static struct ram_page *ram_page(struct dbt *d, gpa_t gpa, bool create)
 	return p;
 }
 
-int dbt_insert(struct dbt *d, struct dbt_block *b, gpa_t gpa)
+static int note_block(struct dbt *d, struct dbt_block *b, gpa_t gpa)
 {
 	struct ram_page *p = ram_page(d, gpa, true);
+	struct block_ref *r = dbt_alloc(d, sizeof(*r));
+
+	if (!p || !r)
+		return -ENOMEM;
+	*r = (struct block_ref){.next = p->blocks, .block = b};
+	p->blocks = r;
+	return 0;
+}
+
+int dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at)
+{
 	struct dbt_block **head = &d->hash[hash_block(b->xid, b->rip)];
 
-	if (!p)
+	if (note_block(d, b, at->page.gpa) || (at->next.host && note_block(d, b, at->next.gpa)))
 		return -ENOMEM;
-	b->next_page = p->blocks;
-	p->blocks = b;
 	b->next = *head;
 	__atomic_store_n(head, b, __ATOMIC_RELEASE);
 	return 0;
@@ -329,10 +338,12 @@ static void unhash(struct dbt *d, struct dbt_block *b)
 		__atomic_store_n(p, b->next, __ATOMIC_RELEASE);
 }
 
-static void kill_block(struct dbt *d, struct dbt_block *b)
+void dbt_kill(struct dbt *d, struct dbt_block *b)
 {
 	struct dbt_link *next;
 
+	if (b->dead)
+		return;
 	__atomic_store_n(&b->dead, true, __ATOMIC_RELEASE);
 	unhash(d, b);
 	for (struct dbt_link *k = b->in; k; k = next) {
@@ -365,8 +376,8 @@ static void drop_page(struct dbt *d, gpa_t gpa)
 	__atomic_fetch_and(w, (uint8_t)~WATCH_CODE, __ATOMIC_SEQ_CST);
 	if (!p || !p->blocks)
 		return;
-	for (struct dbt_block *b = p->blocks; b; b = b->next_page)
-		kill_block(d, b);
+	for (struct block_ref *r = p->blocks; r; r = r->next)
+		dbt_kill(d, r->block);
 	p->blocks = NULL;
 	forget_jumps(d);
 }

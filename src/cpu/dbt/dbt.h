@@ -85,10 +85,11 @@ struct dbt_link { /* a direct jump out of a block */
 };
 
 struct dbt_block {
-	struct dbt_block *next;	     /* in its hash bucket */
-	struct dbt_block *next_page; /* of the same page of RAM */
+	struct dbt_block *next; /* in its hash bucket */
+
 	uint64_t rip;
 	uint32_t xid;
+	uint32_t xid2;	     /* its one instruction goes on in that code page; else 0 */
 	uint32_t code;	     /* offset: entry with flags at home */
 	uint32_t code_flags; /* entry with flags in the host's */
 	uint32_t code_poll;  /* ... that looks for requests first */
@@ -107,10 +108,24 @@ struct code_page {
 	uint8_t key;
 };
 
+struct block_ref { /* in a list of blocks of one page of RAM */
+	struct block_ref *next;
+	struct dbt_block *block;
+};
+
 struct ram_page { /* a page of RAM that has translations */
 	struct ram_page *next;
 	gpa_t gpa;
-	struct dbt_block *blocks;
+	struct block_ref *blocks;
+};
+
+struct code_at { /* where guest code is */
+	uint64_t rip;
+	struct code_part {
+		const uint8_t *host; /* of the page */
+		gpa_t gpa;
+		uint32_t xid;
+	} page, next; /* next: of an instruction that goes on there, else host is NULL */
 };
 
 struct dbt_stats { /* under the lock or racy */
@@ -158,7 +173,9 @@ void *dbt_alloc(struct dbt *d, size_t bytes);
 void dbt_flush(struct dbt *d, struct vcpu *c);
 /* Any thread, without the lock. */
 struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip);
-MUST_CHECK int dbt_insert(struct dbt *d, struct dbt_block *b, gpa_t gpa);
+MUST_CHECK int dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at);
+/* Nothing is to lead to @b any more.  Locked. */
+void dbt_kill(struct dbt *d, struct dbt_block *b);
 /* Number of the code page; 0: out of memory. */
 uint32_t dbt_xid(struct dbt *d, gva_t page, const uint8_t *host, uint8_t key);
 /* Before code of the page at @gpa is read: no vCPU may write to it unnoticed from now on. */
@@ -171,11 +188,11 @@ void dbt_link(struct dbt *d, struct dbt_link *k, struct dbt_block *to);
 /* --- translate.c ------------------------------------------------------------------- */
 
 /*
- * Translate at @rip, whose bytes are at @host.  Locked.  NULL: the cache is @full, or
- * else the first instruction is for the interpreter.
+ * Translate the code @at.  Locked.  NULL: the cache is @full, or else the first
+ * instruction is for the interpreter.
  */
-struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, uint64_t rip, const uint8_t *host,
-				uint32_t xid, bool *full);
+struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code_at *at,
+				bool *full);
 
 /* --- glue.c ------------------------------------------------------------------------ */
 

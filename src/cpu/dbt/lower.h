@@ -131,4 +131,5 @@ bool is_native_branch(const struct insn *i);
 /* @i by its handler; @ends: the block does, too. */
 void lower_helper(struct lowering *l, const struct insn *i, bool ends);
 void lower_end(struct lowering *l, uint64_t next_rip);
+void lower_guard(struct lowering *l);
 void emit_cold(struct lowering *l);

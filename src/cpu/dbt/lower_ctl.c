@@ -312,6 +312,19 @@ void lower_end(struct lowering *l, uint64_t next_rip)
 	emit_jump(l, next_rip);
 }
 
+/* The block's instruction goes on in the next page, which must be what it was. */
+void lower_guard(struct lowering *l)
+{
+	struct assembler *a = &l->a;
+	struct cold_jump *j;
+
+	l->host = false;
+	a_op(a, false, 0x81, ALU_CMP, op_vcpu(xid_offset(l, l->b->rip + MEM_PAGE_SIZE)));
+	a4(a, l->b->xid2);
+	j = cold_new(l, COLD_STEP, a_jcc(a, CC_NE));
+	site_new(l, &j->site)->access = 0xff;
+}
+
 /* The instruction's own handler, in C. */
 void lower_helper(struct lowering *l, const struct insn *i, bool ends)
 {

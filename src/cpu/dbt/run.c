@@ -118,54 +118,85 @@ static bool at_full_speed(const struct vcpu *c)
 	       !(c->want_window && c->s.rflags & FL_IF) && may_translate(c);
 }
 
-/* Host address of the page of code at s.rip; NULL: not for the translator.  Raises. */
-static uint8_t *code_page(struct vcpu *c, gpa_t *gpa)
+/* The page of code at @lin, for s.rip's instruction.  False: not for the translator.  Raises. */
+static bool code_part(struct vcpu *c, gva_t lin, struct code_part *part)
 {
-	uint64_t rip = c->s.rip, page = rip & ~0xfffULL;
-	struct tlb_entry *e = &c->tlb_all[c->view][rip >> 12 & (TLB_SIZE - 1)];
-	gpa_t at;
+	uint64_t page = lin & ~0xfffULL;
+	struct tlb_entry *e = &c->tlb_all[c->view][lin >> 12 & (TLB_SIZE - 1)];
+	gpa_t gpa;
 
 	if (e->exec_tag != page) {
-		c->insn_rip = rip;
+		c->insn_rip = c->s.rip;
 		c->run_start = c->cur = NULL;
 		c->last_seg = SEG_CS;
-		if (!mmu_fill(c, rip, ACCESS_EXEC, &at) || e->exec_tag != page)
-			return NULL;
+		if (!mmu_fill(c, lin, ACCESS_EXEC, &gpa) || e->exec_tag != page)
+			return false;
 	}
-	if (!mem_find_host(c->mem, (const void *)(e->addend + page), gpa))
-		return NULL;
-	return (uint8_t *)(e->addend + page);
+	part->host = (const uint8_t *)(e->addend + page);
+	return mem_find_host(c->mem, part->host, &part->gpa);
 }
 
-static struct dbt_block *translate(struct vcpu *c, uint32_t *xid)
+/* Where s.rip's code is: a second page where its first instruction needs that. */
+static bool find_code(struct vcpu *c, struct code_at *at)
+{
+	unsigned off = c->s.rip & 0xfff, avail = MEM_PAGE_SIZE - off;
+	struct insn i;
+
+	*at = (struct code_at){.rip = c->s.rip};
+	if (!code_part(c, at->rip, &at->page))
+		return false;
+	if (avail >= INSN_MAX_LEN ||
+	    x86_decode(at->page.host + off, avail, MODE_64, &i) != X86_TRUNCATED)
+		return true;
+	return is_canonical(at->rip + avail) && code_part(c, at->rip + avail, &at->next);
+}
+
+/* Number the pages of @at.  Locked.  False: no memory. */
+static bool number_pages(struct vcpu *c, struct code_at *at)
+{
+	uint64_t page = at->rip & ~0xfffULL;
+
+	at->page.xid = dbt_xid(c->dbt, page, at->page.host, c->d.key);
+	if (at->next.host)
+		at->next.xid = dbt_xid(c->dbt, page + MEM_PAGE_SIZE, at->next.host, c->d.key);
+	return at->page.xid && (at->next.xid || !at->next.host);
+}
+
+static struct dbt_block *translate(struct vcpu *c, const struct code_at *at, bool *full)
+{
+	struct dbt *d = c->dbt;
+	struct dbt_block *b;
+
+	dbt_watch(d, c, at->page.gpa);
+	if (at->next.host)
+		dbt_watch(d, c, at->next.gpa);
+	b = dbt_translate(d, c, at, full);
+	if (!b || !dbt_insert(d, b, at))
+		return b;
+	*full = true;
+	return NULL;
+}
+
+static struct dbt_block *find_or_translate(struct vcpu *c, struct code_at *at)
 {
 	struct dbt *d = c->dbt;
 	struct dbt_block *b = NULL;
-	uint64_t rip = c->s.rip;
-	bool full = false;
-	uint8_t *page;
-	gpa_t gpa;
 
-	page = code_page(c, &gpa);
-	if (!page)
-		return NULL;
 	dbt_lock(d, c);
 	for (unsigned try = 0; try < 2; try++) {
+		bool full = true;
+
 		if (try)
 			dbt_flush(d, c);
-		*xid = dbt_xid(d, rip & ~0xfffULL, page, c->d.key);
-		full = !*xid;
-		if (full)
+		if (!number_pages(c, at))
 			continue;
-		b = dbt_find(d, *xid, rip);
-		if (b)
-			break;
-		dbt_watch(d, c, gpa);
-		b = dbt_translate(d, c, rip, page + (rip & 0xfff), *xid, &full);
-		if (b && dbt_insert(d, b, gpa)) {
+		b = dbt_find(d, at->page.xid, at->rip);
+		if (b && b->xid2 != at->next.xid) {
+			dbt_kill(d, b);
 			b = NULL;
-			full = true;
 		}
+		if (!b)
+			b = translate(c, at, &full);
 		if (b || !full)
 			break;
 	}
@@ -179,29 +210,50 @@ static void note_jump(struct vcpu *c, const struct dbt_block *b)
 		(struct jump_entry){.rip = b->rip, .gen = c->d.gens[c->view], .code = b->code};
 }
 
+/* Number of the code page at @lin if the TLB knows it, or 0. */
+static uint32_t known_xid(const struct vcpu *c, gva_t lin)
+{
+	unsigned slot = lin >> 12 & (TLB_SIZE - 1);
+
+	return c->tlb_all[c->view][slot].exec_tag == (lin & ~0xfffULL) ? c->tlb_xid[c->view][slot]
+								       : 0;
+}
+
+static void set_xid(struct vcpu *c, gva_t lin, uint32_t xid)
+{
+	unsigned slot = lin >> 12 & (TLB_SIZE - 1);
+
+	if (c->tlb_all[c->view][slot].exec_tag == (lin & ~0xfffULL))
+		c->tlb_xid[c->view][slot] = xid;
+	if (!c->tlb_info[c->view][slot].global)
+		c->d.jumps_nonglobal |= (uint8_t)(1 << c->view);
+}
+
 /* The block at s.rip; NULL: the interpreter is to run one instruction.  Raises. */
 static struct dbt_block *find_block(struct vcpu *c)
 {
-	uint64_t rip = c->s.rip;
-	unsigned slot = rip >> 12 & (TLB_SIZE - 1);
-	uint32_t *xid = &c->tlb_xid[c->view][slot];
+	uint64_t rip = c->s.rip, next = (rip & ~0xfffULL) + MEM_PAGE_SIZE;
+	uint32_t xid = known_xid(c, rip);
 	struct dbt_block *b = NULL;
+	struct code_at at;
 
 	c->d.lookups++;
 	if (unlikely(!is_canonical(rip)))
 		return NULL;
-	if (c->tlb_all[c->view][slot].exec_tag == (rip & ~0xfffULL) && *xid)
-		b = dbt_find(c->dbt, *xid, rip);
-	if (!b) {
-		uint32_t number = 0;
-
-		b = translate(c, &number);
+	if (xid)
+		b = dbt_find(c->dbt, xid, rip);
+	if (!b || (b->xid2 && known_xid(c, next) != b->xid2)) {
+		c->d.misses++;
+		if (!find_code(c, &at))
+			return NULL;
+		b = find_or_translate(c, &at);
 		if (!b)
 			return NULL;
-		*xid = number;
-		c->d.misses++;
+		set_xid(c, rip, at.page.xid);
+		if (at.next.host)
+			set_xid(c, next, at.next.xid);
 	}
-	if (!c->tlb_info[c->view][slot].global)
+	if (!c->tlb_info[c->view][rip >> 12 & (TLB_SIZE - 1)].global)
 		c->d.jumps_nonglobal |= (uint8_t)(1 << c->view);
 	note_jump(c, b);
 	return b;

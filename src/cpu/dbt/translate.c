@@ -34,36 +34,53 @@ static bool is_bound(const struct insn *i)
 	return i->op != OP_INVALID && !block_is_undefined(i);
 }
 
-static unsigned decode(struct lowering *l, const uint8_t *host, struct t_insn *insns)
+/* The bytes to decode: to the end of the page, or one instruction's over two pages. */
+static unsigned copy_code(const struct code_at *at, uint8_t code[MEM_PAGE_SIZE])
 {
-	unsigned avail = MEM_PAGE_SIZE - (unsigned)(l->b->rip & 0xfff), at = 0, n = 0;
-	uint8_t code[MEM_PAGE_SIZE];
+	unsigned off = at->rip & 0xfff, avail = MEM_PAGE_SIZE - off;
 
+	if (at->next.host) {
+		memcpy(code, at->page.host + off, avail);
+		memcpy(code + avail, at->next.host, INSN_MAX_LEN - avail);
+		return INSN_MAX_LEN;
+	}
 	avail = MIN(avail, (unsigned)DBT_MAX_INSNS * INSN_MAX_LEN);
-	memcpy(code, host, avail);
-	while (n < DBT_MAX_INSNS && at < avail) {
+	memcpy(code, at->page.host + off, avail);
+	return avail;
+}
+
+static void take_insn(struct lowering *l, struct t_insn *t)
+{
+	t->native = false;
+	t->fe = FE_HOME;
+	t->writes = 0xffff;
+	if (is_bound(&t->i))
+		classify(l, t);
+}
+
+static unsigned decode(struct lowering *l, const struct code_at *at, struct t_insn *insns)
+{
+	unsigned max = at->next.host ? 1 : DBT_MAX_INSNS, pos = 0, n = 0;
+	uint8_t code[MEM_PAGE_SIZE];
+	unsigned avail = copy_code(at, code);
+
+	while (n < max && pos < avail) {
 		struct t_insn *t = &insns[n];
-		int len = block_decode_one(l->c, code + at, avail - at, &t->i);
+		int len = block_decode_one(l->c, code + pos, avail - pos, &t->i);
 
 		if (len < 0 || (n && t->i.op == OP_INVALID))
 			break;
-		t->native = false;
-		t->rip = l->b->rip + at;
-		if (is_bound(&t->i)) {
-			classify(l, t);
-		} else {
-			t->fe = FE_HOME;
-			t->writes = 0xffff;
-		}
+		t->rip = l->b->rip + pos;
+		take_insn(l, t);
 		if (l->d->check && !t->native && n)
 			break;
 		l->b->ncheck += t->native;
-		at += (unsigned)len;
+		pos += (unsigned)len;
 		n++;
 		if (is_last(&t->i) || !is_bound(&t->i) || (l->d->check && !t->native))
 			break;
 	}
-	l->b->bytes = (uint16_t)at;
+	l->b->bytes = (uint16_t)pos;
 	l->b->ninsns = (uint16_t)n;
 	return n;
 }
@@ -149,8 +166,7 @@ static void lower_all(struct lowering *l)
 	emit_cold(l);
 }
 
-struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, uint64_t rip, const uint8_t *host,
-				uint32_t xid, bool *full)
+struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code_at *at, bool *full)
 {
 	struct t_insn insns[DBT_MAX_INSNS];
 	struct lowering l;
@@ -173,12 +189,14 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, uint64_t rip, con
 		*full = true;
 		return NULL;
 	}
-	*l.b = (struct dbt_block){.rip = rip, .xid = xid};
-	l.n = decode(&l, host, insns);
+	*l.b = (struct dbt_block){.rip = at->rip, .xid = at->page.xid, .xid2 = at->next.xid};
+	l.n = decode(&l, at, insns);
 	if (!l.n)
 		return NULL;
 	l.t = insns;
-	emit_entries(&l, wants_flags(insns, l.n));
+	emit_entries(&l, at->next.host || wants_flags(insns, l.n));
+	if (at->next.host)
+		lower_guard(&l);
 	lower_all(&l);
 	if (l.failed) {
 		*full = true;
