@@ -170,10 +170,9 @@ static void emit_indirect(struct lowering *l, int32_t pop)
 	struct cold_jump *j;
 
 	a_store(a, H_RAX, op_vcpu(VC(s.rip)));
-	a_op(a, false, 0x89, H_RAX, op_reg(H_RCX)); /* jump_slot() */
-	a_shift_imm(a, false, 5, H_RCX, 12);
-	a_op(a, false, 0x31, H_RAX, op_reg(H_RCX));
-	a_alu_imm(a, false, ALU_AND, op_reg(H_RCX), JUMP_ENTRIES - 1);
+	a_op(a, false, 0x69, H_RCX, op_reg(H_RAX)); /* jump_slot() */
+	a4(a, JUMP_HASH);
+	a_shift_imm(a, false, 5, H_RCX, 32 - JUMP_BITS);
 	a_op(a, false, 0x01, H_RCX, op_reg(H_RCX)); /* times 2, and 8 by the scale */
 	a_op(a, true, 0x3b, H_RAX,
 	     op_vcpu_index(jump_field(offsetof(struct jump_entry, rip)), H_RCX, 3));

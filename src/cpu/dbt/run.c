@@ -444,6 +444,7 @@ bool dbt_run(struct vcpu *c)
 			interp_step(c);
 		} else if (c->d.exit == DBT_EXIT_LINK && !d->check) {
 			link = c->d.link;
+			c->d.links++;
 			link_epoch = epoch;
 		}
 	} while (at_full_speed(c));

@@ -65,7 +65,8 @@ enum vcpu_request {			/* bits of vcpu.requests */
 					   the fast loop */
 };
 
-enum { JUMP_ENTRIES = 4096 };
+enum { JUMP_BITS = 13, JUMP_ENTRIES = 1 << JUMP_BITS };
+#define JUMP_HASH 0x9e3779b1u
 struct jump_entry { /* where code for a guest address is */
 	uint64_t rip;
 	uint32_t gen, code; /* d.gen_live when it was entered; offset in the code cache */
@@ -77,10 +78,9 @@ enum { /* bits of dbt_vcpu.key beside the view: what code may do natively */
        DBT_KEY_USER = 1 << 4,
 };
 
-/* Functions begin anywhere in a page, most at a multiple of 16. */
 static inline unsigned jump_slot(uint64_t rip)
 {
-	return (unsigned)(rip ^ rip >> 12) & (JUMP_ENTRIES - 1);
+	return (uint32_t)rip * JUMP_HASH >> (32 - JUMP_BITS);
 }
 
 struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
@@ -106,7 +106,7 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint64_t lin, resume, tmp;
 	struct dbt_link *link;
 	uint64_t stack; /* host's, of the call that entered */
-	uint64_t misses, helpers, steps, lookups, refills;
+	uint64_t misses, helpers, steps, lookups, refills, links;
 	struct jump_entry jumps[JUMP_ENTRIES];
 };
 
