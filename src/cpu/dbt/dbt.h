@@ -29,9 +29,9 @@
 #include "cpu/x86/mmu.h"
 
 enum {
-	DBT_MAX_INSNS = 64,	 /* of a block */
+	DBT_MAX_INSNS = 24,	 /* of a block */
 	DBT_MAX_CODE = 48 << 10, /* bytes of host code that one block can become */
-	DBT_HASH_BITS = 16,
+	DBT_HASH_BITS = 18,
 	DBT_PAGE_HASH_BITS = 14,
 	DBT_DEFAULT_CACHE = 64 << 20,
 	DBT_LINK_NEVER = -1, /* an xid that no page has */
