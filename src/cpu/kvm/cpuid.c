@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+enum { EDX_MCA = 14 };	    /* of leaf 1 */
 enum { MAX_ENTRIES = 256 }; /* KVM_MAX_CPUID_ENTRIES, the kernel's own bound */
 
 /* Feature words, and bits that are the in-kernel APIC's although KVM may not list them. */
@@ -48,18 +49,34 @@ static void cut(const struct kvm_cpuid2 *host, struct kvm_cpuid_entry2 *e)
 		h = find(host, e->function, e->index);
 		h = h ? h : &none;
 		e->ecx &= h->ecx | masks[i].keep_ecx;
-		if (e->function == 1 || e->function == 0x80000001)
-			e->edx &= h->edx;
-		else if (e->function == 0x80000008)
+		switch (e->function) {
+		case 1: /* KVM has a machine check bank at least, the software engine none */
+			e->edx &= h->edx & ~(1u << EDX_MCA);
+			break;
+		case 0x80000001: e->edx &= h->edx; break;
+		case 0x80000008: e->ebx &= h->ebx; break;
+		case 0xd:
+		case 0x40000001:
+		case 0x80000021: e->eax &= h->eax; break;
+		default:
 			e->ebx &= h->ebx;
-		else if (e->function == 0xd || e->function == 0x80000021 ||
-			 e->function == 0x40000001)
-			e->eax &= h->eax;
-		else {
-			e->ebx &= h->ebx;
 			e->edx &= h->edx;
+			break;
 		}
 	}
+}
+
+/*
+ * Physical addresses beyond the processor's own would be reserved bits to it: a guest on a
+ * host with 39 must not be told 40.
+ */
+static void cut_addresses(const struct kvm_cpuid2 *host, struct kvm_cpuid_entry2 *e)
+{
+	const struct kvm_cpuid_entry2 *h = find(host, 0x80000008, 0);
+	uint32_t bits = h ? h->eax & 0xff : 36;
+
+	if (e->function == 0x80000008 && (e->eax & 0xff) > bits)
+		e->eax = (e->eax & ~0xffu) | bits;
 }
 
 /* Leaves whose answer depends on ECX, and how many subleaves they have. */
@@ -93,6 +110,7 @@ static void add(struct kvm_cpuid2 *t, const struct kvm_cpuid2 *host, struct engi
 				       .edx = r.edx,
 				       .flags = indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0};
 	cut(host, e);
+	cut_addresses(host, e);
 	t->nent++;
 }
 

@@ -19,6 +19,8 @@
 
 #include "cpu/kvm/kick.h"
 
+enum { EXIT_MEMORY_FAULT = 39 }; /* KVM_EXIT_MEMORY_FAULT of Linux 6.8 */
+
 static const struct {
 	int cap;
 	const char *name;
@@ -175,6 +177,7 @@ static void set_tsc_khz(struct engine_vcpu *v)
 static int set_up_vcpu(struct engine_vcpu *v, struct errbuf *err)
 {
 	void *run;
+	int ret;
 
 	v->fd = ioctl(v->vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)v->index);
 	if (v->fd < 0)
@@ -184,7 +187,10 @@ static int set_up_vcpu(struct engine_vcpu *v, struct errbuf *err)
 		return err_set(err, -errno, "KVM: vCPU %u: run area: %m", v->index);
 	v->run = run;
 	set_tsc_khz(v);
-	return kvm_set_cpuid(v, err);
+	ret = kvm_set_cpuid(v, err);
+	if (!ret)
+		kvm_set_fixed_msrs(v->fd); /* after CPUID, which says whose processor it is */
+	return ret;
 }
 
 static int kvm_vcpu_new(struct engine_vm *vm, unsigned index, struct engine_vcpu **out,
@@ -256,6 +262,17 @@ static void mmio_exit(struct engine_vcpu *v, struct engine_exit *e)
 	v->mmio_answer = !e->write;
 }
 
+static const char *name_suberror(uint32_t suberror)
+{
+	switch (suberror) {
+	case KVM_INTERNAL_ERROR_EMULATION: return "an instruction it cannot emulate";
+	case KVM_INTERNAL_ERROR_SIMUL_EX: return "two exceptions at once";
+	case KVM_INTERNAL_ERROR_DELIVERY_EV: return "an exit while delivering an event";
+	case KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON: return "an exit nobody asked for";
+	default: return "unknown";
+	}
+}
+
 /* What nobody could execute, with the place, for the operator. */
 static void internal_error(struct engine_vcpu *v, struct engine_exit *e)
 {
@@ -266,8 +283,11 @@ static void internal_error(struct engine_vcpu *v, struct engine_exit *e)
 	ioctl(v->fd, KVM_GET_REGS, &regs);
 	e->reason = EXIT_ERROR;
 	snprintf(e->error, sizeof(e->error),
-		 "KVM internal error %u (1: an instruction it cannot emulate) at RIP %#llx",
-		 v->run->internal.suberror, (unsigned long long)regs.rip);
+		 "KVM internal error %u (%s) at RIP %#llx, data %#llx %#llx",
+		 v->run->internal.suberror, name_suberror(v->run->internal.suberror),
+		 (unsigned long long)regs.rip,
+		 v->run->internal.ndata > 0 ? (unsigned long long)v->run->internal.data[0] : 0,
+		 v->run->internal.ndata > 1 ? (unsigned long long)v->run->internal.data[1] : 0);
 }
 
 static void translate_exit(struct engine_vcpu *v, struct engine_exit *e)
@@ -288,13 +308,35 @@ static void translate_exit(struct engine_vcpu *v, struct engine_exit *e)
 	case KVM_EXIT_INTERNAL_ERROR: internal_error(v, e); break;
 	case KVM_EXIT_FAIL_ENTRY:
 		e->reason = EXIT_ERROR;
-		snprintf(e->error, sizeof(e->error), "the processor refused the state: %#llx",
-			 (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+		snprintf(e->error, sizeof(e->error),
+			 "the processor refused the state: %#llx on host CPU %u",
+			 (unsigned long long)run->fail_entry.hardware_entry_failure_reason,
+			 run->fail_entry.cpu);
+		break;
+	case KVM_EXIT_UNKNOWN:
+		e->reason = EXIT_ERROR;
+		snprintf(e->error, sizeof(e->error), "KVM does not know hardware exit %#llx",
+			 (unsigned long long)run->hw.hardware_exit_reason);
 		break;
 	default:
 		e->reason = EXIT_ERROR;
 		snprintf(e->error, sizeof(e->error), "KVM exit reason %u", run->exit_reason);
 		break;
+	}
+}
+
+/* Memory that the host cannot provide: EFAULT, or EHWPOISON where its hardware broke. */
+static void run_failed(struct engine_vcpu *v, int error, struct engine_exit *e)
+{
+	uint64_t fault[2] = {0}; /* flags, guest-physical address */
+
+	e->reason = EXIT_ERROR;
+	if (v->run->exit_reason == EXIT_MEMORY_FAULT) {
+		memcpy(fault, &v->run->hw, sizeof(fault));
+		snprintf(e->error, sizeof(e->error), "KVM_RUN: %s at guest address %#llx",
+			 strerror(error), (unsigned long long)fault[1]);
+	} else {
+		snprintf(e->error, sizeof(e->error), "KVM_RUN: %s", strerror(error));
 	}
 }
 
@@ -323,8 +365,7 @@ static int kvm_run(struct engine_vcpu *v, struct engine_exit *e)
 		return 0;
 	}
 	if (ret < 0) {
-		e->reason = EXIT_ERROR;
-		snprintf(e->error, sizeof(e->error), "KVM_RUN: %s", strerror(saved));
+		run_failed(v, saved, e);
 		return 0;
 	}
 	translate_exit(v, e);

@@ -38,6 +38,7 @@ struct engine_vcpu { /* owner: its thread, except kick */
 /* state.c */
 int kvm_get_state(struct engine_vcpu *v, struct cpu_state *s);
 int kvm_set_state(struct engine_vcpu *v, const struct cpu_state *s, struct errbuf *err);
+void kvm_set_fixed_msrs(int vcpu_fd);
 /* The vCPU is in state @old as far as the kernel knows: make it @s.  @flush its translations. */
 int kvm_change_state(struct engine_vcpu *v, const struct cpu_state *old, const struct cpu_state *s,
 		     bool flush, struct errbuf *err);

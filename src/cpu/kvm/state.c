@@ -351,6 +351,16 @@ static uint8_t from_mp_state(uint32_t mp)
 	}
 }
 
+/*
+ * Power-on values that guests look for and cpu_state does not hold.  HWCR bit 24: the TSC
+ * counts at P0's frequency, which AMD guests complain about otherwise; Linux since 6.13
+ * takes it, and before the guest has to live with the complaint.
+ */
+void kvm_set_fixed_msrs(int vcpu_fd)
+{
+	set_msr(vcpu_fd, 0xc0010015, 1 << 24);
+}
+
 /* --- the whole ---------------------------------------------------------------------------------
  */
 
@@ -370,13 +380,14 @@ int kvm_get_state(struct engine_vcpu *v, struct cpu_state *s)
 
 	if (!k)
 		return -ENOMEM;
+	/* events first: many kernels put a pending exception's CR2 or DR6 in place only then */
 	if (ioctl(v->fd, KVM_GET_MP_STATE, &k->mp) < 0 ||
+	    ioctl(v->fd, KVM_GET_VCPU_EVENTS, &k->events) < 0 ||
 	    ioctl(v->fd, KVM_GET_REGS, &k->regs) < 0 ||
 	    ioctl(v->fd, KVM_GET_SREGS, &k->sregs) < 0 ||
 	    ioctl(v->fd, KVM_GET_XSAVE, &k->xsave) < 0 ||
 	    ioctl(v->fd, KVM_GET_XCRS, &k->xcrs) < 0 ||
-	    ioctl(v->fd, KVM_GET_DEBUGREGS, &k->dbg) < 0 ||
-	    ioctl(v->fd, KVM_GET_VCPU_EVENTS, &k->events) < 0)
+	    ioctl(v->fd, KVM_GET_DEBUGREGS, &k->dbg) < 0)
 		return -errno;
 	memset(s, 0, sizeof(*s));
 	from_regs(&k->regs, s);

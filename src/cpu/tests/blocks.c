@@ -329,8 +329,7 @@ static void summary(const struct session *s)
 	       s->engine, sh->done, sh->runs, sh->endless, sh->by_chance, sh->failed, s->seed);
 }
 
-/* --- options
- * -------------------------------------------------------------------------------------- */
+/* --- options ------------------------------------------------------------------------- */
 
 static bool parse_kinds(const char *arg, uint64_t *kinds)
 {

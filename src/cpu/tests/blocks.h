@@ -52,6 +52,7 @@ enum {			     /* offsets of the windows; nothing is between them */
        BLK_BIG = 0x200000,   /* a 2 MiB page over all test pages, and MMIO behind them */
        BLK_DATA_PAGES = 4,
        BLK_TABLE = 0x800, /* in BLK_VARS */
+       BLK_ZEROS = 0xc00, /* there, too */
 };
 
 enum { BLK_SEL_CS0 = 0x08, BLK_SEL_DS0 = 0x10, BLK_SEL_DS3 = 0x23, BLK_SEL_CS3 = 0x2b };
@@ -85,7 +86,9 @@ struct blk_case {
 	uint64_t seed, number;
 	bool user, user_base; /* CPL 3; windows of the user (also at CPL 0) */
 	bool irq;	      /* an interrupt is pending from the start */
-	bool ts, wp, smap, am, pge;
+	bool ts, wp, smap, am, pge, pcid;
+	uint8_t dr7; /* low byte; the address is in the data pages, or that of the start */
+	bool dr_code;
 	uint8_t code[0x2000], subs[2][0x2000]; /* subs: of spaces A and B */
 	uint32_t start;			       /* offset of the first instruction in @code */
 	uint64_t table[8];		       /* addresses of subroutines */

@@ -382,6 +382,9 @@ static void random_case(struct gen *g)
 	c->am = rng_chance(r, 8);
 	c->smap = !c->user && !c->user_base && rng_chance(r, 20);
 	c->pge = rng_chance(r, 60);
+	c->pcid = !c->user && rng_chance(r, 15);
+	c->dr7 = rng_chance(r, 3) ? 1 + rng_below(r, 15) : 0;
+	c->dr_code = rng_chance(r, 40);
 	c->nruns = 2 + rng_below(r, BLK_MAX_RUNS - 1);
 	g->wild = (const unsigned[]){0, 0, 1, 2, 8}[rng_below(r, 5)];
 	for (unsigned n = 0; n < c->nruns; n++)

@@ -110,6 +110,7 @@ void flow_trap(struct gen *g);
 void sys_smc(struct gen *g);
 void sys_paging(struct gen *g);
 void sys_control(struct gen *g);
+void sys_debug(struct gen *g);
 void sys_flags(struct gen *g);
 void sys_fpu(struct gen *g);
 void sys_io(struct gen *g);

@@ -49,6 +49,7 @@ static const struct kind {
 	{"mmio", 1, PLAIN, sys_mmio},
 	{"ident", 1, PLAIN, sys_ident},
 	{"selector", 1, PLAIN, sys_segment},
+	{"debug", 1, KERNEL, sys_debug},
 };
 
 _Static_assert(ARRAY_SIZE(kinds) <= BLK_MAX_KINDS, "blk_options.kinds has a bit each");

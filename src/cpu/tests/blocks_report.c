@@ -46,10 +46,11 @@ static void print_input(const struct blk_case *c, const struct blk_input *in, un
 
 void blk_print_case(const struct blk_case *c)
 {
-	printf("CPL %d%s%s%s%s%s%s, start %#lx\n", c->user ? 3 : 0,
+	printf("CPL %d%s%s%s%s%s%s%s%s, start %#lx\n", c->user ? 3 : 0,
 	       c->irq ? ", interrupt pending" : "", c->ts ? ", CR0.TS" : "",
 	       c->wp ? "" : ", no CR0.WP", c->smap ? ", SMAP" : "", c->am ? ", CR0.AM" : "",
-	       c->pge ? ", CR4.PGE" : "", (unsigned long)(blk_base(c) + c->start));
+	       c->pge ? ", CR4.PGE" : "", c->pcid ? ", CR4.PCIDE" : "",
+	       c->dr7 ? ", breakpoints" : "", (unsigned long)(blk_base(c) + c->start));
 	for (unsigned n = 0; n < c->nitems; n++)
 		print_item(c, &c->item[n]);
 	for (unsigned n = 0; n < c->nruns; n++)

@@ -191,6 +191,14 @@ static void put_invalidate(struct gen *g, uint32_t page)
 {
 	uint8_t b[8] = {0x0f, 0x01, 0x3c, 0x25}; /* INVLPG [disp32] */
 
+	if (g->c->pcid) { /* INVPCID of all, in any address space */
+		uint8_t all[10] = {0x66, 0x0f, 0x38, 0x82, 0x04, 0x25};
+
+		gen_set_small(g, GPR_RAX, 2);
+		put32(all + 6, gen_lin(g, BLK_VARS + BLK_ZEROS));
+		gen_put(g, all, 10);
+		return;
+	}
 	if (!g->c->pge && rng_chance(&g->r, 30)) { /* MOV RAX, CR3; MOV CR3, RAX */
 		GEN_PUT(g, 0x0f, 0x20, 0xd8);
 		GEN_PUT(g, 0x0f, 0x22, 0xd8);
@@ -224,7 +232,14 @@ static void change_entry(struct gen *g, uint32_t page, bool space_b)
 
 static void put_mov_cr3(struct gen *g, bool space_b)
 {
-	gen_set(g, GPR_RAX, space_b ? BLK_PML4_B : BLK_PML4_A);
+	uint64_t v = space_b ? BLK_PML4_B : BLK_PML4_A;
+
+	if (g->c->pcid) {
+		v |= space_b ? 2 : 1;
+		if (rng_chance(&g->r, 70))
+			v |= 1ULL << 63; /* keep what the TLB has of it */
+	}
+	gen_set(g, GPR_RAX, v);
 	GEN_PUT(g, 0x0f, 0x22, 0xd8);
 }
 
@@ -257,7 +272,7 @@ static void flip_control(struct gen *g, unsigned cr, unsigned bit)
 
 void sys_control(struct gen *g)
 {
-	static const uint8_t cr0[] = {3, 3, 16, 18, 2}, cr4[] = {7, 7, 21, 18, 9, 16};
+	static const uint8_t cr0[] = {3, 3, 16, 18, 2}, cr4[] = {7, 7, 20, 21, 18, 9, 16};
 
 	if (g->left < 6)
 		return;
@@ -284,8 +299,23 @@ void sys_control(struct gen *g)
 	}
 }
 
-/* --- flags, floating point
- * ------------------------------------------------------------------------ */
+/* A breakpoint on the code that follows, or on data; or none again. */
+void sys_debug(struct gen *g)
+{
+	static const uint32_t kinds[] = {0x401, 0x402, 0x90402, 0xd0401, 0xf0403, 0x400, 0x10401};
+	uint64_t at = gen_lin(g, BLK_DATA + 0x400) + 8 * rng_below(&g->r, 0x400);
+
+	if (g->left < 6)
+		return;
+	if (rng_chance(&g->r, 50))
+		at = gen_here(g) + 20 + rng_below(&g->r, 40);
+	gen_set(g, GPR_RAX, at);
+	GEN_PUT(g, 0x0f, 0x23, 0xc0); /* MOV DR0, RAX */
+	gen_set(g, GPR_RAX, kinds[rng_below(&g->r, ARRAY_SIZE(kinds))]);
+	GEN_PUT(g, 0x0f, 0x23, 0xf8); /* MOV DR7, RAX */
+}
+
+/* --- flags, floating point ------------------------------------------------------------ */
 
 void sys_flags(struct gen *g)
 {
@@ -334,8 +364,7 @@ void sys_fpu(struct gen *g)
 	GEN_PUT(g, 0x48, 0x8d, 0x64, 0x24, 0x08);
 }
 
-/* --- exits and the rest
- * ------------------------------------------------------------------------------ */
+/* --- exits and the rest -------------------------------------------------------------- */
 
 void sys_io(struct gen *g)
 {

@@ -233,6 +233,19 @@ static void set_segments(struct cpu_state *s, bool user)
 	s->idt = (struct cpu_dtr){.base = BLK_S_BASE + P_IDT, .limit = 0xfff};
 }
 
+/* A breakpoint on code near the start, and one on data. */
+static void set_breakpoints(const struct blk_case *c, struct cpu_state *s)
+{
+	const uint64_t code_is_exec = 0, write8 = 9ULL << 20, any4 = 15ULL << 24;
+
+	if (!c->dr7)
+		return;
+	s->dr[0] = blk_base(c) + BLK_CODE + c->start + (c->dr_code ? 0 : 7);
+	s->dr[1] = blk_base(c) + BLK_DATA + 0x1200;
+	s->dr[2] = blk_base(c) + BLK_STACK + 0xc00;
+	s->dr7 |= c->dr7 | code_is_exec | write8 | any4;
+}
+
 void blk_start_state(const struct blk_case *c, const struct blk_input *in, struct cpu_state *s)
 {
 	cpu_state_reset(s, true, false);
@@ -242,6 +255,9 @@ void blk_start_state(const struct blk_case *c, const struct blk_input *in, struc
 	s->cr3 = BLK_PML4_A;
 	s->cr4 = CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE |
 		 CR4_DE | CR4_PSE | CR4_TSD | (c->smap ? CR4_SMAP : 0) | (c->pge ? CR4_PGE : 0);
+	if (c->pcid)
+		s->cr4 |= CR4_PCIDE;
+	set_breakpoints(c, s);
 	s->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	s->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
 	s->star = (uint64_t)BLK_SEL_CS0 << 32 | (uint64_t)(BLK_SEL_DS3 - 8) << 48;
