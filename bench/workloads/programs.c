@@ -220,9 +220,13 @@ static uint64_t run_program(struct run *run, const char *path, char **argv, cons
 		execve(path, argv, env);
 		_exit(127);
 	}
-	if (waitpid(pid, &status, 0) != pid || status)
+	if (waitpid(pid, &status, 0) != pid)
 		fail(path);
 	run_stop(run);
+	if (status) {
+		printf("ERROR %s: wait status %#x\n", path, (unsigned)status);
+		exit(1);
+	}
 	fd = open(output, O_RDONLY);
 	if (fd < 0)
 		fail(output);
@@ -242,7 +246,7 @@ static char *scratch_dir(char *template)
 uint64_t work_gcc(struct run *run)
 {
 	static char dir[] = "/tmp/bench-gcc-XXXXXX";
-	char *argv[] = {"cc1", "-quiet", "-O2", "in.c", "-o", "-", NULL};
+	char *argv[] = {"cc1", "-quiet", "-fpreprocessed", "-O2", "in.c", "-o", "-", NULL};
 	char *source = make_source(run->n);
 	uint64_t sum;
 	FILE *f;
