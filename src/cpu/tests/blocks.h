@@ -51,8 +51,9 @@ enum {			     /* offsets of the windows; nothing is between them */
        BLK_VARS = 0x58000,   /* one page: loop counters, addresses of subroutines */
        BLK_BIG = 0x200000,   /* a 2 MiB page over all test pages, and MMIO behind them */
        BLK_DATA_PAGES = 4,
-       BLK_TABLE = 0x800, /* in BLK_VARS */
-       BLK_ZEROS = 0xc00, /* there, too */
+       BLK_SUBS_TO_B = 0x2000, /* between their guest-physical pages */
+       BLK_TABLE = 0x800,      /* in BLK_VARS */
+       BLK_ZEROS = 0xc00,      /* there, too */
 };
 
 enum { BLK_SEL_CS0 = 0x08, BLK_SEL_DS0 = 0x10, BLK_SEL_DS3 = 0x23, BLK_SEL_CS3 = 0x2b };

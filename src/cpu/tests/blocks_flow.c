@@ -205,6 +205,8 @@ void flow_loop(struct gen *g)
 			flow_jcc(g);
 		else if (rng_chance(&g->r, 15))
 			sys_smc(g);
+		else if (!g->c->user && rng_chance(&g->r, 10))
+			sys_paging(g);
 		else if (rng_chance(&g->r, 10))
 			flow_call(g);
 		else

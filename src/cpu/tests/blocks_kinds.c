@@ -41,7 +41,7 @@ static const struct kind {
 	{"call", 5, MAIN, flow_call},
 	{"trap", 1, MAIN, flow_trap},
 	{"smc", 3, MAIN, sys_smc},
-	{"paging", 4, KERNEL, sys_paging},
+	{"paging", 6, KERNEL, sys_paging},
 	{"control", 1, KERNEL, sys_control},
 	{"flags", 2, PLAIN, sys_flags},
 	{"fpu", 1, PLAIN, sys_fpu},

@@ -230,6 +230,23 @@ static void change_entry(struct gen *g, uint32_t page, bool space_b)
 	gen_put(g, set, 12);
 }
 
+/* Subroutines of the one address space or the other, called before and after. */
+static void change_subs(struct gen *g)
+{
+	uint32_t page = BLK_SUBS + 0x1000 * rng_below(&g->r, 2);
+	uint32_t pt = g->c->user_base ? BLK_PT_USER_A : BLK_PT_KERNEL_A;
+	uint8_t set[12] = {0x48, 0xc7, 0x04, 0x25}; /* MOV qword [disp32], imm32 */
+
+	if (rng_chance(&g->r, 70))
+		flow_call(g);
+	put32(set + 4, BLK_S_BASE + pt + (page >> 12) * 8);
+	put32(set + 8, (blk_gpa(page) + (rng_chance(&g->r, 60) ? BLK_SUBS_TO_B : 0)) | 3 |
+			       (g->c->user_base ? 4 : 0));
+	gen_put(g, set, 12);
+	put_invalidate(g, page);
+	flow_call(g);
+}
+
 static void put_mov_cr3(struct gen *g, bool space_b)
 {
 	uint64_t v = space_b ? BLK_PML4_B : BLK_PML4_A;
@@ -254,6 +271,10 @@ void sys_paging(struct gen *g)
 		return;
 	if (rng_chance(&g->r, 20)) {
 		put_mov_cr3(g, rng_below(&g->r, 2));
+		return;
+	}
+	if (rng_chance(&g->r, 30)) {
+		change_subs(g);
 		return;
 	}
 	change_entry(g, page, rng_chance(&g->r, 15));

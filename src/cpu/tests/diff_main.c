@@ -114,7 +114,8 @@ static void judge(struct session *s, const struct diff_case *c, const struct dif
 	s->by_group[c->group]++;
 	if (error)
 		strcpy(what, " the engine failed");
-	else if (diff_host_only(c, native) || !diff_compare(c, native, soft, what, sizeof(what)))
+	else if (diff_host_only(c, native, soft) ||
+		 !diff_compare(c, native, soft, what, sizeof(what)))
 		return;
 	s->failed++;
 	s->failed_by_group[c->group]++;
