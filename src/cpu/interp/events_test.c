@@ -76,14 +76,14 @@ static void the_window_opens_one_instruction_after_sti(void **state)
 
 	handlers(g);
 	guest_load(g, G_CODE, open_window);
-	assert_false(engine_interp.can_inject(g->v));
-	engine_interp.window(g->v, true);
+	assert_false(GUEST_ENGINE.can_inject(g->v));
+	GUEST_ENGINE.window(g->v, true);
 	assert_int_equal(guest_run(g), EXIT_WINDOW);
 	assert_int_equal(guest_state(g)->rip, G_CODE + 3);
-	assert_true(engine_interp.can_inject(g->v));
-	engine_interp.inject(g->v, 40);
-	assert_false(engine_interp.can_inject(g->v));
-	engine_interp.window(g->v, false);
+	assert_true(GUEST_ENGINE.can_inject(g->v));
+	GUEST_ENGINE.inject(g->v, 40);
+	assert_false(GUEST_ENGINE.can_inject(g->v));
+	GUEST_ENGINE.window(g->v, false);
 	RAN_TO_HLT(g);
 	assert_int_equal(nnoted(g), 1);
 	assert_int_equal(noted(g, 0), G_CODE + 3);
@@ -105,8 +105,8 @@ static void an_interrupt_wakes_a_halted_cpu_behind_its_hlt(void **state)
 	RAN_TO_HLT(g);
 	assert_int_equal(guest_state(g)->activity, CPU_HALTED);
 	RAN_TO_HLT(g); /* stays so */
-	assert_true(engine_interp.can_inject(g->v));
-	engine_interp.inject(g->v, 33);
+	assert_true(GUEST_ENGINE.can_inject(g->v));
+	GUEST_ENGINE.inject(g->v, 33);
 	assert_int_equal(guest_state(g)->activity, CPU_ACTIVE);
 	RAN_TO_HLT(g);
 	assert_int_equal(noted(g, 0), G_CODE + 2);
@@ -134,12 +134,12 @@ static void an_nmi_is_held_back_until_the_last_ones_iret(void **state)
 	handlers(g);
 	guest_load(g, G_CODE, nmi_program);
 	guest_load(g, H(EXC_NMI), nmi_body);
-	engine_interp.inject_nmi(g->v);
-	assert_int_equal(engine_interp.run(g->v, &g->exit), 0);
+	GUEST_ENGINE.inject_nmi(g->v);
+	assert_int_equal(GUEST_ENGINE.run(g->v, &g->exit), 0);
 	assert_int_equal(g->exit.reason, EXIT_PIO);
 	assert_int_equal(guest_state(g)->nmi_blocked, 1);
-	engine_interp.inject_nmi(g->v);
-	assert_int_equal(engine_interp.run(g->v, &g->exit), 0);
+	GUEST_ENGINE.inject_nmi(g->v);
+	assert_int_equal(GUEST_ENGINE.run(g->v, &g->exit), 0);
 	assert_int_equal(g->exit.reason, EXIT_PIO); /* of the second */
 	RAN_TO_HLT(g);
 	assert_int_equal(nnoted(g), 2);
@@ -305,7 +305,7 @@ static void no_double_fault_handler_shuts_the_cpu_down(void **state)
 	assert_int_equal(guest_run(g), EXIT_SHUTDOWN);
 	assert_int_equal(guest_state(g)->activity, CPU_SHUTDOWN);
 	assert_int_equal(guest_run(g), EXIT_SHUTDOWN);
-	assert_int_equal(g->v->c.insns, 2);
+	assert_retired(g, 2);
 }
 
 GUEST_CODE(push_fault, "code64",

@@ -18,6 +18,10 @@
 
 #include "cpu/interp/interp.h"
 
+#ifndef GUEST_ENGINE
+#define GUEST_ENGINE engine_interp /* the translator's tests are the same, on another engine */
+#endif
+
 enum {
 	G_RAM = 2 << 20,
 	G_GDT = 0x1000,
@@ -72,11 +76,12 @@ static inline struct guest *guest_new(unsigned ncpus)
 	g->answer = 0x10;
 	cfg.mem = g->mem;
 	cfg.model = &g->model;
-	assert_int_equal(engine_interp.vm_new(&cfg, &g->vm, NULL), 0);
+	cfg.code_cache = 1 << 20; /* small enough to be full now and then */
+	assert_int_equal(GUEST_ENGINE.vm_new(&cfg, &g->vm, NULL), 0);
 	for (unsigned i = 0; i < ncpus; i++) {
 		struct engine_vcpu *v;
 
-		assert_int_equal(engine_interp.vcpu_new(g->vm, i, &v, NULL), 0);
+		assert_int_equal(GUEST_ENGINE.vcpu_new(g->vm, i, &v, NULL), 0);
 	}
 	g->v = g->vm->vcpu[0];
 	return g;
@@ -85,8 +90,8 @@ static inline struct guest *guest_new(unsigned ncpus)
 static inline void guest_free(struct guest *g)
 {
 	for (unsigned i = 0; i < g->vm->ncpus; i++)
-		engine_interp.vcpu_free(g->vm->vcpu[i]);
-	engine_interp.vm_free(g->vm);
+		GUEST_ENGINE.vcpu_free(g->vm->vcpu[i]);
+	GUEST_ENGINE.vm_free(g->vm);
 	mem_free(g->mem);
 	free(g);
 }
@@ -106,6 +111,13 @@ static inline uint64_t peek64(struct guest *g, uint64_t at)
 
 #define guest_load(g, at, name) memcpy((g)->ram + (at), name, (size_t)(name##_end - name))
 
+/* So many instructions were complete.  The translator does not count them. */
+static inline void assert_retired(const struct guest *g, uint64_t n)
+{
+	if (!g->v->c.dbt)
+		assert_int_equal(g->v->c.insns, n);
+}
+
 static inline struct cpu_state *guest_state(struct guest *g)
 {
 	return &g->v->c.s;
@@ -116,7 +128,7 @@ static inline void guest_set(struct guest *g, const struct cpu_state *s)
 {
 	struct errbuf err = {0};
 
-	if (engine_interp.set_state(g->v, s, &err))
+	if (GUEST_ENGINE.set_state(g->v, s, &err))
 		fail_msg("%s", err.msg);
 }
 
@@ -209,8 +221,9 @@ static inline void guest_flat32(struct guest *g)
 /* Run, logging and answering outside accesses, until another exit. */
 static inline enum exit_reason guest_run(struct guest *g)
 {
+	mem_written(g->mem, 0, G_RAM); /* by the test itself, anywhere */
 	for (;;) {
-		assert_int_equal(engine_interp.run(g->v, &g->exit), 0);
+		assert_int_equal(GUEST_ENGINE.run(g->v, &g->exit), 0);
 		if (g->exit.reason != EXIT_PIO && g->exit.reason != EXIT_MMIO)
 			return g->exit.reason;
 		assert_in_range(g->nlog, 0, ARRAY_SIZE(g->log) - 1);

@@ -71,7 +71,7 @@ static void *timer_thread(void *arg)
 	struct timespec ts = {(time_t)(t->ns / 1000000000), (long)(t->ns % 1000000000)};
 
 	nanosleep(&ts, NULL);
-	engine_interp.kick(t->g->v);
+	GUEST_ENGINE.kick(t->g->v);
 	return NULL;
 }
 
@@ -90,7 +90,7 @@ static void measure(const struct loop_case *l, double seconds)
 	guest_run(g);
 	start = host_ns() - start;
 	pthread_join(t, NULL);
-	engine_interp.stats(g->v, &st);
+	GUEST_ENGINE.stats(g->v, &st);
 	printf("%-8s %8.1f MIPS  (%llu instructions, %llu decoded)\n", l->name,
 	       (double)st.insns * 1e3 / (double)start, (unsigned long long)st.insns,
 	       (unsigned long long)st.decoded);

@@ -19,7 +19,7 @@ static void *kicker(void *arg)
 
 	for (;;) {
 		nanosleep(&ts, NULL);
-		engine_interp.kick(g->v);
+		GUEST_ENGINE.kick(g->v);
 	}
 	return NULL;
 }
@@ -78,15 +78,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	load(g, data, size);
 	for (unsigned i = 0; i < EXITS && kicks < KICKS; i++) {
-		engine_interp.run(g->v, &g->exit);
+		GUEST_ENGINE.run(g->v, &g->exit);
 		g->exit.data = data[i % size] * 0x0101010101010101ULL;
 		g->exit.fail = data[i % size] & 1;
 		if (g->exit.reason == EXIT_SHUTDOWN || g->exit.reason == EXIT_HLT)
 			break;
 		kicks += g->exit.reason == EXIT_KICK;
-		if (engine_interp.can_inject(g->v))
-			engine_interp.inject(g->v, data[i % size]);
+		if (GUEST_ENGINE.can_inject(g->v))
+			GUEST_ENGINE.inject(g->v, data[i % size]);
 	}
-	engine_interp.get_state(g->v, &s);
+	GUEST_ENGINE.get_state(g->v, &s);
 	return 0;
 }

@@ -28,7 +28,7 @@ static void *run_vcpu(void *arg)
 	struct runner *r = arg;
 	struct engine_exit e = {0};
 
-	engine_interp.run(r->v, &e);
+	GUEST_ENGINE.run(r->v, &e);
 	r->reason = e.reason;
 	return NULL;
 }
