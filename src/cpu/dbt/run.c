@@ -206,6 +206,9 @@ static struct dbt_block *find_or_translate(struct vcpu *c, struct code_at *at)
 
 static void note_jump(struct vcpu *c, const struct dbt_block *b)
 {
+	unsigned bit = jump_page_bit(b->rip);
+
+	c->d.jump_pages[bit / 64] |= BIT(bit % 64);
 	c->d.jumps[jump_slot(b->rip)] =
 		(struct jump_entry){.rip = b->rip, .gen = c->d.gens[c->view], .code = b->code};
 }

@@ -56,6 +56,8 @@ static void take_insn(struct lowering *l, struct t_insn *t)
 	t->writes = 0xffff;
 	if (is_bound(&t->i))
 		classify(l, t);
+	if (!t->native)
+		block_bind(&t->i);
 }
 
 static unsigned decode(struct lowering *l, const struct code_at *at, struct t_insn *insns)
@@ -66,7 +68,7 @@ static unsigned decode(struct lowering *l, const struct code_at *at, struct t_in
 
 	while (n < max && pos < avail) {
 		struct t_insn *t = &insns[n];
-		int len = block_decode_one(l->c, code + pos, avail - pos, &t->i);
+		int len = block_decode(l->c, code + pos, avail - pos, &t->i);
 
 		if (len < 0 || (n && t->i.op == OP_INVALID))
 			break;

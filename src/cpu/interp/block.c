@@ -111,21 +111,25 @@ static void fn_too_long(struct vcpu *c, const struct insn *i)
 	raise_gp(c, 0);
 }
 
-static insn_fn *find_handler(const struct cpu_model *m, struct insn *i)
+/* Does a processor of @m know @i, if need be as what it was before the feature? */
+static bool is_known(const struct cpu_model *m, struct insn *i)
 {
-	insn_fn *fn;
+	return i->feature == FEAT_BASE || (i->feature < FEAT_COUNT && cpu_has(m, i->feature)) ||
+	       x86_without_feature(i);
+}
 
-	if (i->feature != FEAT_BASE && (i->feature >= FEAT_COUNT || !cpu_has(m, i->feature)) &&
-	    !x86_without_feature(i))
-		return fn_undefined;
-	fn = bind_int(i);
-	if (!fn)
-		fn = bind_string(i);
-	if (!fn)
-		fn = bind_sys(i);
-	if (!fn)
-		fn = bind_fpu(i);
-	return fn ? fn : fn_undefined;
+void block_bind(struct insn *i)
+{
+	if (!i->fn)
+		i->fn = bind_int(i);
+	if (!i->fn)
+		i->fn = bind_string(i);
+	if (!i->fn)
+		i->fn = bind_sys(i);
+	if (!i->fn)
+		i->fn = bind_fpu(i);
+	if (!i->fn)
+		i->fn = fn_undefined;
 }
 
 static bool is_repeated(const struct insn *i)
@@ -151,7 +155,7 @@ bool block_ends(const struct insn *i)
 	}
 }
 
-int block_decode_one(struct vcpu *c, const uint8_t *code, size_t avail, struct insn *i)
+int block_decode(struct vcpu *c, const uint8_t *code, size_t avail, struct insn *i)
 {
 	int len = x86_decode(code, avail, c->mode, i);
 
@@ -159,7 +163,7 @@ int block_decode_one(struct vcpu *c, const uint8_t *code, size_t avail, struct i
 		return len;
 	c->decoded++;
 	if (len > 0) {
-		i->fn = find_handler(c->model, i);
+		i->fn = is_known(c->model, i) ? NULL : fn_undefined;
 		return len;
 	}
 	memset(i, 0, sizeof(*i));
@@ -169,6 +173,15 @@ int block_decode_one(struct vcpu *c, const uint8_t *code, size_t avail, struct i
 	return i->len;
 }
 
+static int decode_one(struct vcpu *c, const uint8_t *code, size_t avail, struct insn *i)
+{
+	int len = block_decode(c, code, avail, i);
+
+	if (len > 0)
+		block_bind(i);
+	return len;
+}
+
 /* Decode up to a block of @avail bytes at @code; 0: the first instruction needs more. */
 static unsigned decode_run(struct vcpu *c, const uint8_t *code, unsigned avail,
 			   struct insn insns[BLOCK_MAX_INSNS], unsigned *nbytes)
@@ -176,7 +189,7 @@ static unsigned decode_run(struct vcpu *c, const uint8_t *code, unsigned avail,
 	unsigned n = 0, at = 0;
 
 	while (n < BLOCK_MAX_INSNS && at < avail) {
-		int len = block_decode_one(c, code + at, avail - at, &insns[n]);
+		int len = decode_one(c, code + at, avail - at, &insns[n]);
 
 		/* a faulting one starts a block of its own: the bytes it takes may overlap code */
 		if (len < 0 || (n && (insns[n].op == OP_INVALID)))
@@ -269,7 +282,7 @@ static struct block *fetch_straddling(struct vcpu *c, gva_t lin, const uint8_t *
 	next = fetch_page(c, (lin + first) & c->addr_mask);
 	if (next)
 		memcpy(code + first, next, second);
-	if (block_decode_one(c, code, first + second, &bc->single->insns[0]) < 0)
+	if (decode_one(c, code, first + second, &bc->single->insns[0]) < 0)
 		raise_gp(c, 0);
 	bc->single->rep_last = is_repeated(&bc->single->insns[0]);
 	return bc->single;

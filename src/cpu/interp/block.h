@@ -49,10 +49,12 @@ void block_cache_free(struct block_cache *bc);
 void block_cache_flush(struct block_cache *bc);
 
 /*
- * Decode one instruction of @avail bytes, bound.  Its length, or X86_TRUNCATED; what is
- * no instruction becomes one that raises and takes all the bytes looked at.
+ * Decode one instruction of @avail bytes.  Its length, or X86_TRUNCATED; what is no
+ * instruction becomes one that raises and takes all the bytes looked at.
  */
-int block_decode_one(struct vcpu *c, const uint8_t *code, size_t avail, struct insn *i);
+int block_decode(struct vcpu *c, const uint8_t *code, size_t avail, struct insn *i);
+/* Give it its handler. */
+void block_bind(struct insn *i);
 /* Must the run loop look around after @i? */
 bool block_ends(const struct insn *i);
 /* Does @i raise #UD whatever it says, because the model lacks it? */

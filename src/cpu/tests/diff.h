@@ -24,7 +24,7 @@ enum {
 	DIFF_STACK = 0x10018000,  /* two pages */
 	DIFF_RO = 0x1001c000,	  /* one page, read-only */
 	DIFF_WIN_SIZE = 0x2000,
-	DIFF_RUN = 0x2b15d000, /* native side only: struct run_area */
+	DIFF_RUN = 0x2b150000, /* native side only: struct run_area */
 };
 
 enum { DIFF_CS32 = 0x23, DIFF_DS = 0x2b, DIFF_CS64 = 0x33, DIFF_CPUNODE = 0x7b }; /* as Linux */

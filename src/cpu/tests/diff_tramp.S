@@ -10,7 +10,7 @@
  * diff_signal_entry with the instruction's segments, and possibly AC set: both are put
  * right before C code runs.
  */
-	.set	run, 0x2b15d000
+	.set	run, 0x2b150000
 	.set	rip, run + 128
 	.set	fsbase, run + 168
 	.set	gsbase, run + 176

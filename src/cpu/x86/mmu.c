@@ -40,6 +40,13 @@ static void jumps_drop(struct vcpu *c, unsigned views)
 			c->d.gens[v] = 0;
 }
 
+static bool jumps_may_lead_to(const struct vcpu *c, gva_t lin)
+{
+	unsigned bit = jump_page_bit(lin);
+
+	return c->d.jump_pages[bit / 64] >> bit % 64 & 1;
+}
+
 enum { EVERY_VIEW = (1 << TLB_VIEWS) - 1 };
 
 void tlb_init(struct vcpu *c)
@@ -102,6 +109,7 @@ void tlb_drop_writable(struct vcpu *c)
 void tlb_flush_all(struct vcpu *c)
 {
 	jumps_drop(c, EVERY_VIEW);
+	memset(c->d.jump_pages, 0, sizeof(c->d.jump_pages));
 	flush_kind(c, false);
 	flush_kind(c, true);
 	c->large_mask[0] = c->large_mask[1] = 0;
@@ -146,11 +154,14 @@ void tlb_flush_page(struct vcpu *c, gva_t lin)
 {
 	unsigned half = lin >> 63, i = lin >> 12 & (TLB_SIZE - 1);
 
-	jumps_drop(c, EVERY_VIEW);
+	bool large = c->large_mask[half] && !((lin ^ c->large_base[half]) & c->large_mask[half]);
+
+	if (large || jumps_may_lead_to(c, lin))
+		jumps_drop(c, EVERY_VIEW);
 	for (unsigned v = 0; v < TLB_VIEWS; v++)
 		if (c->tlb_info[v][i].page == PAGE_OF(lin))
 			slot_drop(c, v, i);
-	if (c->large_mask[half] && !((lin ^ c->large_base[half]) & c->large_mask[half]))
+	if (large)
 		flush_large(c, lin);
 }
 

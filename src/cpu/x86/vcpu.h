@@ -78,6 +78,14 @@ enum { /* bits of dbt_vcpu.key beside the view: what code may do natively */
        DBT_KEY_USER = 1 << 4,
 };
 
+enum { JUMP_PAGE_BITS = 4096 };
+
+/* Where jump_pages has the page around @rip. */
+static inline unsigned jump_page_bit(uint64_t rip)
+{
+	return (uint32_t)(rip >> 12) * JUMP_HASH >> 20;
+}
+
 static inline unsigned jump_slot(uint64_t rip)
 {
 	return (uint32_t)rip * JUMP_HASH >> (32 - JUMP_BITS);
@@ -107,6 +115,7 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	struct dbt_link *link;
 	uint64_t stack; /* host's, of the call that entered */
 	uint64_t misses, helpers, steps, lookups, refills, links;
+	uint64_t jump_pages[JUMP_PAGE_BITS / 64]; /* a bit for each page that jumps may lead to */
 	struct jump_entry jumps[JUMP_ENTRIES];
 };
 
