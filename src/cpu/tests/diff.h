@@ -133,9 +133,10 @@ bool diff_many_accesses(const struct insn *i);
 bool diff_bit_string(const struct insn *i);
 /* Is the drawn instruction one that is not compared (INT 80h)? */
 bool diff_excluded(const struct diff_case *c);
-/* Did the host use something that no model offers, or the run area, which the guest lacks? */
-bool diff_host_only(const struct diff_case *c, const struct diff_result *native,
-		    const struct diff_result *soft);
+/* Did the host use something that no model offers? */
+bool diff_host_only(const struct diff_case *c, const struct diff_result *native);
+/* Did the case get where the child's surroundings are not the guest's, as the engine tells? */
+bool diff_out_of_reach(const struct diff_case *c, const struct diff_result *soft);
 
 /* --- comparison (diff_compare.c) ----------------------------------------------------- */
 

@@ -386,19 +386,24 @@ static bool is_bad_offset(const struct diff_case *c, const struct insn *i)
 	return base && (i->op == OP_GATHER || diff_bit_string(i) || ea != ea << 16 >> 16);
 }
 
-/* A bit offset, or a base with an index, can reach whatever lies 900 KiB past the windows. */
-static bool is_in_run_area(const struct diff_result *soft)
+/*
+ * A bit offset can reach the run area, far past the windows, which only the child
+ * has.  16-bit code can call into the 64-bit segment by a pointer it found; Zen 4 then
+ * pushes by all of RSP, whose upper half the host's kernel chose when it returned to a
+ * 16-bit stack (and it retries the fault for ever where that code's segment is an LDT's).
+ */
+bool diff_out_of_reach(const struct diff_case *c, const struct diff_result *soft)
 {
-	return soft->vector == EXC_PF && soft->cr2 / 4096 == DIFF_RUN / 4096;
+	return (soft->vector == EXC_PF && soft->cr2 / 4096 == DIFF_RUN / 4096) ||
+	       (c->mode == MODE_16 && soft->cs == DIFF_CS64);
 }
 
-bool diff_host_only(const struct diff_case *c, const struct diff_result *native,
-		    const struct diff_result *soft)
+bool diff_host_only(const struct diff_case *c, const struct diff_result *native)
 {
 	struct insn i;
 	int len = x86_decode(c->code, c->nbytes, (enum x86_mode)c->mode, &i);
 
-	if (native->fx.mxcsr & MXCSR_MM || is_in_run_area(soft))
+	if (native->fx.mxcsr & MXCSR_MM)
 		return true;
 	if (len == X86_UD)
 		return is_vpermq_w0(c) || is_late_lock(c, native) || is_host_extension(c);
