@@ -160,7 +160,12 @@ static void lower_all(struct lowering *l)
 		} else if (i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL) {
 			lower_vec(l, i);
 		} else {
-			lower_int(l, i);
+			unsigned run = i->op == OP_PUSH || i->op == OP_POP ? lower_stack_run(l) : 0;
+
+			if (run > 1)
+				k += run - 1;
+			else
+				lower_int(l, i);
 		}
 	}
 	if (!ended)
