@@ -18,16 +18,15 @@ const uint8_t host_of[16] = {
 
 /* --- flags ---------------------------------------------------------------------------- */
 
-/* LAHF; SETO AL; MOV [flags], AX */
-static void emit_flags_save(struct lowering *l)
+void emit_flags_save(struct assembler *a)
 {
 	struct host_enc st = {.op = 0x89, .p66 = true};
 
-	a1(&l->a, 0x9f);
-	a1(&l->a, 0x0f);
-	a1(&l->a, 0x90);
-	a1(&l->a, 0xc0);
-	a_enc(&l->a, &st, H_RAX, op_vcpu(VC(d.flags)));
+	a1(a, 0x9f); /* lahf; seto al; mov [flags], ax */
+	a1(a, 0x0f);
+	a1(a, 0x90);
+	a1(a, 0xc0);
+	a_enc(a, &st, H_RAX, op_vcpu(VC(d.flags)));
 }
 
 /* MOVZX EAX, [flags]; ADD AL, 127; SAHF */
@@ -103,7 +102,7 @@ static void emit_recipe(struct lowering *l, const struct flags_recipe *r)
 void flags_clobber(struct lowering *l)
 {
 	if (l->host && !l->home && !(l->recipe.kind != FLAGS_HOME && l->recipe_lasts)) {
-		emit_flags_save(l);
+		emit_flags_save(&l->a);
 		l->home = true;
 	}
 	l->host = false;
@@ -125,7 +124,7 @@ void flags_to_home(struct lowering *l)
 	if (l->home)
 		return;
 	flags_to_host(l);
-	emit_flags_save(l);
+	emit_flags_save(&l->a);
 	l->home = true;
 }
 

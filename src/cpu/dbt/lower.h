@@ -79,6 +79,8 @@ struct lowering {
 
 /* --- lower.c: flags, registers, addresses --------------------------------------------- */
 
+/* The host's flags to d.flags, whatever is known of them.  Uses RAX. */
+void emit_flags_save(struct assembler *a);
 /* The host's flags are about to be destroyed. */
 void flags_clobber(struct lowering *l);
 /* Guest flags are needed in the host's register / at home.  Use RAX. */
