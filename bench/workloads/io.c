@@ -107,7 +107,7 @@ void serve_tcp(void)
 }
 
 const struct workload io_workloads[] = {
-	{"disk-read-4k", 3000, work_disk_read},
-	{"tcp-connect", 200, work_tcp_connect},
+	{"disk-read-4k", 6000, work_disk_read},
+	{"tcp-connect", 500, work_tcp_connect},
 	{0},
 };

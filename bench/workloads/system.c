@@ -292,7 +292,7 @@ const struct workload system_workloads[] = {
 	{"mprotect", 10000, work_mprotect},
 	{"signal", 30000, work_signal},
 	{"segv", 6000, work_segv},
-	{"self-write", 60000, work_self_write},
-	{"jit", 30000, work_jit},
+	{"self-write", 240000, work_self_write},
+	{"jit", 120000, work_jit},
 	{0},
 };
