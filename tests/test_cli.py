@@ -41,6 +41,16 @@ def test_doctor_reports_as_table_and_json():
     assert {"engine", "kvm", "io_uring", "tap", "huge-pages"} <= names
 
 
+def test_images_are_listed_as_json_whatever_their_folder_is_called(tmp_path, monkeypatch):
+    image = tmp_path / 'a "quoted" \\ folder' / "images" / "tiny"
+    image.mkdir(parents=True)
+    for name in ("kernel", "initrd", "append", "disk.raw"):
+        (image / name).write_bytes(b"x" * 512)
+    monkeypatch.setenv("CAISSON_HOME", str(image.parent.parent))
+    rows = json.loads(run_caisson("image", "list", "--json").stdout)
+    assert [(row["name"], row["path"], row["size"]) for row in rows] == [("tiny", str(image), 512)]
+
+
 def test_missing_kernel_is_named(tmp_path):
     fails("--kernel", tmp_path / "absent", says=[tmp_path / "absent"])
 

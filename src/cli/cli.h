@@ -2,6 +2,7 @@
 /* cli.h - the verbs of the caisson command; each returns the exit status. */
 #pragma once
 
+#include <jansson.h>
 #include "base/err.h"
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
@@ -14,6 +15,9 @@ int cli_doctor(int argc, char **argv);
 /* Where the programs beside this one are: build tree or libexec. Static storage, NULL: not found.
  */
 const char *cli_find_program(const char *name, char *buf, size_t len);
+
+/* Print @row, which is taken over, as an element of an array; NULL (no UTF-8): as null. */
+void cli_print_json(json_t *row, bool first);
 
 /* One image of the store (image.c). */
 struct image {

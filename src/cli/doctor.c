@@ -186,8 +186,9 @@ static void print_finding(const char *name, const struct finding *f, bool json, 
 	static const char *const words[] = {"ok", "less", "missing"};
 
 	if (json) {
-		printf("%s{\"name\":\"%s\",\"verdict\":\"%s\",\"what\":\"%s\",\"remedy\":\"%s\"}",
-		       first ? "" : ",", name, words[f->verdict], f->what, f->remedy);
+		cli_print_json(json_pack("{ss ss ss ss}", "name", name, "verdict",
+					 words[f->verdict], "what", f->what, "remedy", f->remedy),
+			       first);
 		return;
 	}
 	printf("%-8s %-11s %s\n", words[f->verdict], name, f->what);

@@ -112,9 +112,10 @@ static int complain(const struct errbuf *err)
 static void print_row(const struct image *img, const char *name, bool json, bool first)
 {
 	if (json)
-		printf("%s{\"name\":\"%s\",\"path\":\"%s\",\"size\":%llu,\"allocated\":%llu}",
-		       first ? "" : ",", name, img->dir, (unsigned long long)img->disk_bytes,
-		       (unsigned long long)img->allocated_bytes);
+		cli_print_json(json_pack("{ss ss% sI sI}", "name", name, "path", img->dir,
+					 strlen(img->dir), "size", (json_int_t)img->disk_bytes,
+					 "allocated", (json_int_t)img->allocated_bytes),
+			       first);
 	else
 		printf("%-20s %7lluM %9lluM  %s\n", name, (unsigned long long)img->disk_bytes >> 20,
 		       (unsigned long long)img->allocated_bytes >> 20, img->dir);

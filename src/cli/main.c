@@ -45,6 +45,16 @@ const char *cli_find_program(const char *name, char *buf, size_t len)
 	return NULL;
 }
 
+void cli_print_json(json_t *row, bool first)
+{
+	json_t *out = row ? row : json_null();
+
+	if (!first)
+		putchar(',');
+	json_dumpf(out, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+	json_decref(out);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2) {

@@ -63,6 +63,14 @@ static const struct engine_ops *kvm_ops(void)
 #endif
 }
 
+/* The translator where the host can run it. */
+static const struct engine_ops *software(void)
+{
+	struct errbuf no = {0};
+
+	return engine_soft.probe(&no) ? &engine_interp : &engine_soft;
+}
+
 static const struct engine_ops *choose(char *why, size_t why_len)
 {
 	const char *flag = hardware_flag();
@@ -70,11 +78,11 @@ static const struct engine_ops *choose(char *why, size_t why_len)
 
 	if (!flag) {
 		snprintf(why, why_len, "the CPU has neither vmx nor svm");
-		return &engine_soft;
+		return software();
 	}
 	if (probe_kvm(&no)) {
 		snprintf(why, why_len, "the CPU has %s, but %s", flag, no.msg);
-		return &engine_soft;
+		return software();
 	}
 	snprintf(why, why_len, "the CPU has %s and /dev/kvm works", flag);
 	return kvm_ops();
@@ -86,8 +94,13 @@ const struct engine_ops *engine_find(const char *name, char *why, size_t why_len
 	if (!strcmp(name, "auto"))
 		return choose(why, why_len);
 	snprintf(why, why_len, "%s", ""); /* it was asked for */
-	if (!strcmp(name, "soft"))
+	if (!strcmp(name, "soft")) {
+		if (engine_soft.probe(err)) {
+			err_prefix(err, "engine 'soft' (use interp)");
+			return NULL;
+		}
 		return &engine_soft;
+	}
 	if (!strcmp(name, "interp"))
 		return &engine_interp;
 	if (strcmp(name, "kvm")) {

@@ -430,6 +430,7 @@ void dbt_flush(struct dbt *d, struct vcpu *c)
 	d->used = d->start;
 	d->meta_used = 0;
 	d->nsites = 0;
+	d->next_xid = 1; /* every vCPU forgets the old ones before it goes on */
 	d->epoch++;
 	d->stats.flushes++;
 	for (unsigned i = 0; i < d->vm->ncpus; i++) {

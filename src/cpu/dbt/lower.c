@@ -18,16 +18,15 @@ const uint8_t host_of[16] = {
 
 /* --- flags ---------------------------------------------------------------------------- */
 
-/* LAHF; SETO AL; MOV [flags], AX */
-static void emit_flags_save(struct lowering *l)
+void emit_flags_save(struct assembler *a)
 {
 	struct host_enc st = {.op = 0x89, .p66 = true};
 
-	a1(&l->a, 0x9f);
-	a1(&l->a, 0x0f);
-	a1(&l->a, 0x90);
-	a1(&l->a, 0xc0);
-	a_enc(&l->a, &st, H_RAX, op_vcpu(VC(d.flags)));
+	a1(a, 0x9f); /* lahf; seto al; mov [flags], ax */
+	a1(a, 0x0f);
+	a1(a, 0x90);
+	a1(a, 0xc0);
+	a_enc(a, &st, H_RAX, op_vcpu(VC(d.flags)));
 }
 
 /* MOVZX EAX, [flags]; ADD AL, 127; SAHF */
@@ -103,7 +102,7 @@ static void emit_recipe(struct lowering *l, const struct flags_recipe *r)
 void flags_clobber(struct lowering *l)
 {
 	if (l->host && !l->home && !(l->recipe.kind != FLAGS_HOME && l->recipe_lasts)) {
-		emit_flags_save(l);
+		emit_flags_save(&l->a);
 		l->home = true;
 	}
 	l->host = false;
@@ -125,7 +124,7 @@ void flags_to_home(struct lowering *l)
 	if (l->home)
 		return;
 	flags_to_host(l);
-	emit_flags_save(l);
+	emit_flags_save(&l->a);
 	l->home = true;
 }
 
@@ -399,6 +398,42 @@ static bool constant_in_page(const struct ea *ea, unsigned size)
 enum { TLB_ENTRY_SHIFT = 5 };
 _Static_assert(sizeof(struct tlb_entry) == 1 << TLB_ENTRY_SHIFT, "slots are found by a shift");
 
+/* Is [ea, ea + size) in one page that the TLB knows?  RCX: what to add to an address there. */
+static void emit_check(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
+		       unsigned align)
+{
+	struct assembler *a = &l->a;
+
+	emit_address(l, H_RCX, ea, 0);
+	if (align == 1)
+		emit_address(l, H_RAX, ea, (int32_t)size - 1);
+	else
+		a_mov(a, H_RAX, H_RCX);
+	a_shift_imm(a, true, 5, H_RCX, 12 - TLB_ENTRY_SHIFT);
+	a_alu_imm(a, true, ALU_AND, op_reg(H_RAX), (int32_t)(-4096 | (int32_t)(align - 1)));
+	a_alu_imm(a, false, ALU_AND, op_reg(H_RCX), (TLB_SIZE - 1) << TLB_ENTRY_SHIFT);
+	a_op(a, true, 0x3b, H_RAX, op_vcpu_index(tag_offset(l, access), H_RCX, 0));
+}
+
+static void emit_addend(struct lowering *l)
+{
+	a_load(&l->a, H_RCX, op_vcpu_index(addend_offset(l), H_RCX, 0));
+}
+
+struct host_op emit_access_stack(struct lowering *l, int32_t disp, unsigned bytes, int32_t first,
+				 unsigned access)
+{
+	struct ea all = ea_reg(GPR_RSP, disp), one = ea_reg(GPR_RSP, first);
+	const uint8_t *retry;
+
+	flags_clobber(l);
+	retry = l->a.p;
+	emit_check(l, &all, bytes, access, 1);
+	cold_access(l, &one, 8, access, 1, retry);
+	emit_addend(l);
+	return op_mem_index(H_RCX, host_of[GPR_RSP], 0, 0);
+}
+
 struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
 			   unsigned align, bool keep_rax)
 {
@@ -410,17 +445,9 @@ struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned siz
 	if (constant_in_page(ea, size) && align == 1)
 		return access_constant(l, ea, size, access);
 	retry = a->p;
-	emit_address(l, H_RCX, ea, 0);
-	if (align == 1)
-		emit_address(l, H_RAX, ea, (int32_t)size - 1);
-	else
-		a_mov(a, H_RAX, H_RCX);
-	a_shift_imm(a, true, 5, H_RCX, 12 - TLB_ENTRY_SHIFT);
-	a_alu_imm(a, true, ALU_AND, op_reg(H_RAX), (int32_t)(-4096 | (int32_t)(align - 1)));
-	a_alu_imm(a, false, ALU_AND, op_reg(H_RCX), (TLB_SIZE - 1) << TLB_ENTRY_SHIFT);
-	a_op(a, true, 0x3b, H_RAX, op_vcpu_index(tag_offset(l, access), H_RCX, 0));
+	emit_check(l, ea, size, access, align);
 	cold_access(l, ea, size, access, align, retry);
-	a_load(a, H_RCX, op_vcpu_index(addend_offset(l), H_RCX, 0));
+	emit_addend(l);
 	if (!has_segment(ea) && !ea->ad32 && ea_direct(ea, 0, &op)) {
 		if (op.index == H_NONE && op.base != H_NONE) {
 			op.index = op.base;

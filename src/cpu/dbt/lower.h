@@ -79,6 +79,8 @@ struct lowering {
 
 /* --- lower.c: flags, registers, addresses --------------------------------------------- */
 
+/* The host's flags to d.flags, whatever is known of them.  Uses RAX. */
+void emit_flags_save(struct assembler *a);
 /* The host's flags are about to be destroyed. */
 void flags_clobber(struct lowering *l);
 /* Guest flags are needed in the host's register / at home.  Use RAX. */
@@ -102,6 +104,13 @@ void emit_address(struct lowering *l, unsigned dst, const struct ea *ea, int32_t
 struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
 			   unsigned align, bool keep_rax);
 
+/*
+ * Check the stack from RSP + @disp for several instructions at once; RSP + @first is what
+ * the first of them accesses, and would fault at.  The operand is at RSP.
+ */
+struct host_op emit_access_stack(struct lowering *l, int32_t disp, unsigned bytes, int32_t first,
+				 unsigned access);
+
 /* Guest register @g as a host register for reading: in @scratch if it is in memory. */
 unsigned reg_read(struct lowering *l, unsigned g, unsigned scratch);
 /* Where a new value of @g is to be computed; reg_done() then stores it if need be. */
@@ -123,6 +132,8 @@ void classify(const struct lowering *l, struct t_insn *t);
 
 bool lower_int(struct lowering *l, const struct insn *i); /* lower_int.c */
 bool is_native_int(const struct insn *i);
+/* PUSH or POP of registers from l->t on, under one check.  How many; 0 or 1: none done. */
+unsigned lower_stack_run(struct lowering *l);
 bool lower_vec(struct lowering *l, const struct insn *i); /* lower_vec.c */
 bool is_native_vec(const struct lowering *l, const struct insn *i);
 /* lower_ctl.c: branches.  True: the block ends here. */

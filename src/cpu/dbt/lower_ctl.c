@@ -359,18 +359,6 @@ static void emit_site_call(struct lowering *l, uint32_t site)
 	a4(&l->a, site);
 }
 
-/* LAHF; SETO AL; MOV [flags], AX: as lower.c has it, for state that is not tracked here. */
-static void emit_save(struct lowering *l)
-{
-	struct host_enc st = {.op = 0x89, .p66 = true};
-
-	a1(&l->a, 0x9f);
-	a1(&l->a, 0x0f);
-	a1(&l->a, 0x90);
-	a1(&l->a, 0xc0);
-	a_enc(&l->a, &st, H_RAX, op_vcpu(VC(d.flags)));
-}
-
 static void emit_link_stub(struct lowering *l, struct cold_jump *j)
 {
 	struct dbt_link *k = j->link;
@@ -379,7 +367,7 @@ static void emit_link_stub(struct lowering *l, struct cold_jump *j)
 	if (!k->guard && !same_page(l, k->target)) { /* Jcc to another page */
 		a_patch(j->jump, a->p);
 		if (!j->pop)
-			emit_save(l);
+			emit_flags_save(&l->a);
 		k->flags_host = k->poll = false;
 		emit_guarded(l, k); /* its way out comes behind: the list grows */
 		return;
@@ -389,7 +377,7 @@ static void emit_link_stub(struct lowering *l, struct cold_jump *j)
 	if (k->guard)
 		a_patch(l->d->rw + k->jump, a->p);
 	if (k->flags_host)
-		emit_save(l);
+		emit_flags_save(&l->a);
 	emit_rip(l, k->target);
 	a_mov_imm(a, H_RAX, (uintptr_t)k);
 	a_store(a, H_RAX, op_vcpu(VC(d.link)));

@@ -558,6 +558,46 @@ static void emit_pop(struct lowering *l, const struct insn *i)
 		reg_done(l, i->rm, dst);
 }
 
+/* A register of its own to push or to pop. */
+static bool moves_register(const struct t_insn *t, unsigned op)
+{
+	return t->native && t->i.op == op && t->i.form == FORM_RM && !is_mem(&t->i) &&
+	       t->i.rm != GPR_RSP;
+}
+
+enum { STACK_RUN_MAX = 8 };
+
+unsigned lower_stack_run(struct lowering *l)
+{
+	bool push = l->t->i.op == OP_PUSH;
+	const struct t_insn *end = l->insns + l->n, *t = l->t;
+	struct assembler *a = &l->a;
+	struct host_op top;
+	int32_t bytes;
+	unsigned n = 0;
+
+	while (t + n < end && n < STACK_RUN_MAX && moves_register(t + n, push ? OP_PUSH : OP_POP))
+		n++;
+	if (n < 2)
+		return n;
+	bytes = (int32_t)n * 8;
+	top = emit_access_stack(l, push ? -bytes : 0, (unsigned)bytes, push ? -8 : 0,
+				push ? ACCESS_WRITE : ACCESS_READ);
+	for (unsigned k = 0; k < n; k++) {
+		unsigned rm = t[k].i.rm;
+
+		top.disp = push ? -8 * (int32_t)(k + 1) : 8 * (int32_t)k;
+		if (push) {
+			a_store(a, reg_read(l, rm, H_RAX), top);
+		} else {
+			a_load(a, reg_dest(rm, H_RAX), top);
+			reg_done(l, rm, H_RAX);
+		}
+	}
+	a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], push ? -bytes : bytes));
+	return n;
+}
+
 static void emit_leave(struct lowering *l)
 {
 	struct assembler *a = &l->a;

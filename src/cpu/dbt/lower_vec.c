@@ -35,7 +35,7 @@ bool is_native_vec(const struct lowering *l, const struct insn *i)
 {
 	if (i->op == OP_VZEROUPPER || i->op == OP_VZEROALL)
 		return l->avx;
-	if (i->op != OP_VEC || is_special(i) || (is_mem(i) && i->adsize == 2))
+	if (i->op != OP_VEC || is_special(i) || (is_mem(i) && (i->adsize == 2 || !i->msize)))
 		return false;
 	return i->flags & INSN_VEX ? l->avx : l->vec;
 }

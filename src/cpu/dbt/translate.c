@@ -108,17 +108,6 @@ static bool wants_flags(const struct t_insn *insns, unsigned n)
 	return true;
 }
 
-static void emit_save_flags(struct assembler *a)
-{
-	struct host_enc st = {.op = 0x89, .p66 = true};
-
-	a1(a, 0x9f);
-	a1(a, 0x0f);
-	a1(a, 0x90);
-	a1(a, 0xc0);
-	a_enc(a, &st, H_RAX, op_vcpu(VC(d.flags)));
-}
-
 static void emit_entries(struct lowering *l, bool wanted)
 {
 	struct assembler *a = &l->a;
@@ -126,7 +115,7 @@ static void emit_entries(struct lowering *l, bool wanted)
 	const uint8_t *tramp = a->p;
 	int64_t back;
 
-	emit_save_flags(a);
+	emit_flags_save(a);
 	a_mov_imm(a, H_RAX, b->rip);
 	a_store(a, H_RAX, op_vcpu(VC(s.rip)));
 	a_jmp_to(a, l->d->rw + l->d->lookup_exit);
@@ -137,7 +126,7 @@ static void emit_entries(struct lowering *l, bool wanted)
 	a1(a, (uint8_t)back);
 	b->code_flags = (uint32_t)(a->p - l->d->rw);
 	if (wanted)
-		emit_save_flags(a);
+		emit_flags_save(a);
 	b->code = (uint32_t)(a->p - l->d->rw);
 	l->home = wanted;
 }
@@ -160,7 +149,12 @@ static void lower_all(struct lowering *l)
 		} else if (i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL) {
 			lower_vec(l, i);
 		} else {
-			lower_int(l, i);
+			unsigned run = i->op == OP_PUSH || i->op == OP_POP ? lower_stack_run(l) : 0;
+
+			if (run > 1)
+				k += run - 1;
+			else
+				lower_int(l, i);
 		}
 	}
 	if (!ended)

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "cpu/dbt/dbt.h"
+#include "cpu/dbt/probe.h"
 #include "cpu/interp/interp.h"
 
 static int interp_probe(struct errbuf *err)
@@ -47,11 +48,6 @@ static int interp_vm_new(const struct engine_vm_config *cfg, struct engine_vm **
 		return ret;
 	}
 	*out = vm;
-	return 0;
-}
-
-static int soft_probe(struct errbuf *err)
-{
 	return 0;
 }
 
@@ -276,7 +272,7 @@ const struct engine_ops engine_interp = {
 
 const struct engine_ops engine_soft = {
 	.name = "soft",
-	.probe = soft_probe,
+	.probe = dbt_probe,
 	.vm_new = soft_vm_new,
 	SOFTWARE_OPS,
 };

@@ -95,7 +95,6 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint64_t self;	    /* address of the vcpu */
 	uint64_t code_base; /* of the executable mapping */
 	uint32_t gen_live; /* atomic: generation of valid jump entries; 0: something is requested */
-	uint32_t gen;	   /* ... when nothing is */
 	uint16_t flags;	   /* home of the guest's flags: AH as LAHF has it, AL 1 for OF */
 	uint8_t vec_live;  /* vector registers are in the host's */
 	uint8_t key;	   /* of the code that may run now */
