@@ -266,6 +266,31 @@ static void what_is_no_instruction_or_too_long_faults_where_it_starts(void **sta
 	expect_fault(g, longest, sizeof(longest), EXC_GP);
 }
 
+/* No slot of the TLB may match what is left of a misaligned address. */
+static void a_misaligned_vector_in_the_first_page_faults(void **state)
+{
+	static const uint8_t movaps[] = {0x0f, 0x28, 0x04, 0x25, 0, 0, 0, 0}; /* abs, %xmm0 */
+	struct guest *g = *state;
+
+	for (unsigned at = 1; at < 32; at++) {
+		struct cpu_state s;
+
+		if (at == 16)
+			continue;
+		guest_long(g);
+		s = *guest_state(g);
+		s.cr4 |= CR4_OSFXSR;
+		guest_gate(g, EXC_GP, G_CODE + 0x200, 0);
+		guest_load(g, G_CODE + 0x200, note_rip);
+		memcpy(g->ram + G_CODE, movaps, sizeof(movaps));
+		g->ram[G_CODE + 4] = (uint8_t)at;
+		guest_set(g, &s);
+		RAN_TO_HLT(g);
+		assert_int_equal(guest_state(g)->gpr[GPR_RDI], EXC_GP);
+		assert_int_equal(guest_state(g)->gpr[GPR_RSI], G_CODE);
+	}
+}
+
 static void instructions_the_model_lacks_are_undefined_or_what_they_used_to_be(void **state)
 {
 	struct guest *g = *state;
@@ -555,6 +580,7 @@ int main(void)
 		TEST(instructions_straddle_pages_that_are_apart),
 		TEST(a_fetch_fault_names_the_page_and_only_when_its_bytes_are_needed),
 		TEST(what_is_no_instruction_or_too_long_faults_where_it_starts),
+		TEST(a_misaligned_vector_in_the_first_page_faults),
 		TEST(instructions_the_model_lacks_are_undefined_or_what_they_used_to_be),
 		TEST(code_beyond_the_segment_limit_is_not_fetched),
 		TEST(a_full_arena_is_emptied_and_filled_again),

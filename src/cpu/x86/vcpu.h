@@ -26,7 +26,11 @@
 /* Privilege views of the TLB: supervisor under SMAP (AC clear), supervisor, user. */
 enum tlb_view { TLB_SMAP, TLB_SUPER, TLB_USER, TLB_VIEWS };
 enum { TLB_BITS = 13, TLB_SIZE = 1 << TLB_BITS };
-#define TLB_INVALID 1ULL /* no page address has bit 0 */
+/*
+ * No page address has bit 11, nor has what a check compares: translated code leaves the
+ * low bits in that tell of a misaligned address, up to bit 4.
+ */
+#define TLB_INVALID (1ULL << 11)
 
 /*
  * A hit is one compare: the page of the access's last byte equals the tag, found
