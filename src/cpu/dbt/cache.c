@@ -314,7 +314,7 @@ void dbt_link(struct dbt *d, struct dbt_link *k, struct dbt_block *to)
 }
 
 /*
- * The jump goes back to its stub.  A vCPU may be between guard and jump just now, so
+ * The jump leaves the translated code again.  A vCPU may be between guard and jump just now, so
  * one that is guarded never leads to another page.
  */
 static void unlink_jump(struct dbt *d, struct dbt_link *k)
@@ -322,7 +322,7 @@ static void unlink_jump(struct dbt *d, struct dbt_link *k)
 	if (k->guard)
 		__atomic_store_n((uint32_t *)(d->rw + k->guard), (uint32_t)DBT_LINK_NEVER,
 				 __ATOMIC_RELEASE);
-	a_patch(d->rw + k->jump, d->rw + k->stub);
+	a_patch(d->rw + k->jump, d->rw + k->unlinked);
 	k->to = NULL;
 }
 

@@ -79,14 +79,13 @@ struct dbt_link { /* a direct jump out of a block */
 	struct dbt_link *next_in; /* of the jumps to @to */
 	uint64_t target;	  /* guest address */
 	uint32_t jump, guard;	  /* offsets of the rel32, and of the guard's imm32 or 0 */
-	uint32_t stub;		  /* where it goes when not linked */
+	uint32_t unlinked;	  /* where it goes then */
 	uint32_t xid;		  /* guarded: the only page it may ever lead to, or 0 */
 	bool flags_host, poll;
 };
 
 struct dbt_block {
 	struct dbt_block *next; /* in its hash bucket */
-
 	uint64_t rip;
 	uint32_t xid;
 	uint32_t xid2;	     /* its one instruction goes on in that code page; else 0 */
@@ -153,7 +152,7 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	bool check; /* lock-step: blocks end at helpers, and nothing is linked */
 
 	/* common code, offsets */
-	uint32_t enter, leave, leave_saved, slow, helper, link_exit, lookup_exit, vec_load;
+	uint32_t enter, leave_saved, slow, helper, link_exit, lookup_exit, vec_load;
 };
 
 /* Host register of each guest register; H_NONE: in memory. */

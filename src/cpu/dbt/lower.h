@@ -17,10 +17,9 @@
 enum flags_effect { /* of an instruction */
 		    FE_NONE = 0,
 		    FE_READ = 1,
-		    FE_FULL = 2,  /* sets all, whatever they were */
-		    FE_PART = 4,  /* keeps some: needs them in the host's register */
-		    FE_HOME = 8,  /* a helper: wants them at home, and leaves them there */
-		    FE_KEEP = 16, /* destroys the host's, not the guest's */
+		    FE_FULL = 2, /* sets all, whatever they were */
+		    FE_PART = 4, /* keeps some: needs them in the host's register */
+		    FE_HOME = 8, /* a helper: wants them at home, and leaves them there */
 };
 
 struct t_insn {

@@ -359,7 +359,7 @@ static void emit_site_call(struct lowering *l, uint32_t site)
 	a4(&l->a, site);
 }
 
-static void emit_link_stub(struct lowering *l, struct cold_jump *j)
+static void emit_unlinked(struct lowering *l, struct cold_jump *j)
 {
 	struct dbt_link *k = j->link;
 	struct assembler *a = &l->a;
@@ -373,7 +373,7 @@ static void emit_link_stub(struct lowering *l, struct cold_jump *j)
 		return;
 	}
 	a_patch(j->jump, a->p);
-	k->stub = offset_of(l, a->p);
+	k->unlinked = offset_of(l, a->p);
 	if (k->guard)
 		a_patch(l->d->rw + k->jump, a->p);
 	if (k->flags_host)
@@ -417,7 +417,7 @@ void emit_cold(struct lowering *l)
 		struct cold_jump *j = &l->jump[n];
 
 		switch (j->kind) {
-		case COLD_LINK: emit_link_stub(l, j); break;
+		case COLD_LINK: emit_unlinked(l, j); break;
 		case COLD_MISS: emit_miss(l, j); break;
 		case COLD_STEP:
 			a_patch(j->jump, l->a.p);

@@ -262,8 +262,7 @@ static struct dbt_block *find_block(struct vcpu *c)
 	return b;
 }
 
-/* --- calls from translated code ----------------------------------------------------------------
- */
+/* --- calls from translated code --------------------------------------------------- */
 
 static void *leave_with(struct vcpu *c, enum dbt_exit why)
 {
@@ -347,8 +346,7 @@ void *dbt_helper(struct vcpu *c)
 	return d->rx + next;
 }
 
-/* --- the loop
- * -------------------------------------------------------------------------------------- */
+/* --- the loop --------------------------------------------------------------------- */
 
 static void set_gs(const struct vcpu *c)
 {
@@ -365,13 +363,18 @@ static void enter(struct vcpu *c, uint32_t code)
 	flags_merge(c, c->d.flags);
 }
 
-void dbt_enter_block(struct vcpu *c, const struct dbt_block *b)
+static void step_outside(struct vcpu *c)
 {
-	enter(c, b->code);
 	__atomic_store_n(&c->d.in_code, false, __ATOMIC_SEQ_CST);
 }
 
-/* Take part in what only happens while nobody is in translated code. */
+void dbt_enter_block(struct vcpu *c, const struct dbt_block *b)
+{
+	enter(c, b->code);
+	step_outside(c);
+}
+
+/* From here on nobody empties the cache, until this vCPU leaves it or waits for the lock. */
 static bool step_inside(struct vcpu *c, uint32_t epoch)
 {
 	struct dbt *d = c->dbt;
@@ -379,24 +382,29 @@ static bool step_inside(struct vcpu *c, uint32_t epoch)
 	__atomic_store_n(&c->d.in_code, true, __ATOMIC_SEQ_CST);
 	if (likely(!__atomic_load_n(&d->flushing, __ATOMIC_SEQ_CST) && d->epoch == epoch))
 		return true;
-	__atomic_store_n(&c->d.in_code, false, __ATOMIC_SEQ_CST);
+	step_outside(c);
 	return false;
 }
 
 void dbt_unwound(struct vcpu *c)
 {
 	c->d.vec_live = 0; /* saved before C ran */
-	__atomic_store_n(&c->d.in_code, false, __ATOMIC_SEQ_CST);
+	step_outside(c);
 }
 
-static void link_to(struct vcpu *c, struct dbt_link *k, uint32_t epoch, struct dbt_block *b)
+/* Link @k, of @epoch, to @b, which is of now.  False: @b went while waiting for the lock. */
+static bool link_to(struct vcpu *c, struct dbt_link *k, uint32_t epoch, struct dbt_block *b)
 {
 	struct dbt *d = c->dbt;
+	uint32_t now = d->epoch;
+	bool valid;
 
 	dbt_lock(d, c);
-	if (d->epoch == epoch && k->target == b->rip)
+	valid = d->epoch == now;
+	if (valid && epoch == now && k->target == b->rip)
 		dbt_link(d, k, b);
 	dbt_unlock(d);
+	return valid;
 }
 
 static NORETURN void leave_check(struct vcpu *c)
@@ -425,22 +433,32 @@ bool dbt_run(struct vcpu *c)
 		arm(c);
 		if (unlikely(d->check)) /* every block comes back here */
 			__atomic_store_n(&c->d.gen_live, 0, __ATOMIC_SEQ_CST);
+		/* before the look-up: what it walks through goes when the cache is emptied */
+		if (!step_inside(c, epoch))
+			continue;
 		b = find_block(c);
 		if (!b) {
+			step_outside(c);
 			interp_step(c);
 			link = NULL;
 			continue;
 		}
-		if (link)
-			link_to(c, link, link_epoch, b);
+		if (__atomic_load_n(&d->epoch, __ATOMIC_ACQUIRE) != epoch) {
+			step_outside(c); /* it waited for the lock meanwhile */
+			continue;
+		}
+		if (link && !link_to(c, link, link_epoch, b)) {
+			step_outside(c);
+			link = NULL;
+			continue;
+		}
 		link = NULL;
 		if (unlikely(d->check) && b->ncheck) {
 			if (!dbt_check_block(c, b))
 				leave_check(c);
+			step_outside(c);
 			continue;
 		}
-		if (!step_inside(c, epoch))
-			continue;
 		dbt_enter_block(c, b);
 		if (c->d.exit == DBT_EXIT_STEP) {
 			c->d.steps++;
