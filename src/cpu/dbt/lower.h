@@ -47,7 +47,7 @@ struct cold_access { /* the way out of an address check, emitted behind the bloc
 
 struct cold_jump { /* something else out of line */
 	uint8_t *jump, *back;
-	enum { COLD_VEC_LOAD, COLD_STEP, COLD_MISS, COLD_LINK } kind;
+	enum { COLD_VEC_LOAD, COLD_STEP, COLD_MISS, COLD_LINK, COLD_POLL } kind;
 	uint32_t site;
 	struct dbt_link *link;
 	int32_t pop; /* COLD_MISS: what is added to RSP */

@@ -69,6 +69,11 @@ static void emit_guarded(struct lowering *l, struct dbt_link *k)
 	struct cold_jump *j;
 	struct host_op xid = op_vcpu(xid_offset(l, k->target));
 
+	if (k->target < l->b->rip) { /* what loops must look for requests */
+		a_op(a, false, 0x83, ALU_CMP, op_vcpu(VC(d.gen_live)));
+		a1(a, 0);
+		cold_new(l, COLD_POLL, a_jcc(a, CC_E))->link = k;
+	}
 	/* gs 81 /7 modrm sib disp32: 8 bytes before the imm32 */
 	align_rel32(l, 8);
 	a_op(a, false, 0x81, ALU_CMP, xid);
@@ -419,6 +424,11 @@ void emit_cold(struct lowering *l)
 		switch (j->kind) {
 		case COLD_LINK: emit_unlinked(l, j); break;
 		case COLD_MISS: emit_miss(l, j); break;
+		case COLD_POLL:
+			a_patch(j->jump, l->a.p);
+			emit_rip(l, j->link->target);
+			a_jmp_to(&l->a, l->d->rw + l->d->lookup_exit);
+			break;
 		case COLD_STEP:
 			a_patch(j->jump, l->a.p);
 			emit_site_call(l, j->site);

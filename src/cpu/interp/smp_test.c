@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* smp_test.c - two vCPUs on two threads: atomics, memory order, code of others, flushes. */
+/* smp_test.c - two vCPUs on two threads: atomics, memory order, code of others, flushes, kicks. */
 #include "cpu/interp/guest.h"
 
 #include <pthread.h>
@@ -177,6 +177,31 @@ static void page_tables_are_updated_atomically(void **state)
 	}
 }
 
+static void *kicker_after_rounds(void *arg)
+{
+	struct guest *g = arg;
+
+	while (__atomic_load_n((uint64_t *)(g->ram + G_DATA), __ATOMIC_RELAXED) < 10000)
+		;
+	GUEST_ENGINE.kick(g->v);
+	return NULL;
+}
+
+static void a_kick_stops_a_loop_over_two_pages(void **state)
+{
+	/* incq 0x20000; jmp to it, the jump in the next page */
+	static const uint8_t code[] = {0x48, 0xff, 0x04, 0x25, 0, 0, 2, 0, 0xeb, 0xf6};
+	struct guest *g = *state;
+	pthread_t t;
+
+	guest_long(g);
+	memcpy(g->ram + G_CODE + 0xff8, code, sizeof(code));
+	guest_state(g)->rip = G_CODE + 0xff8;
+	pthread_create(&t, NULL, kicker_after_rounds, g);
+	assert_int_equal(guest_run(g), EXIT_KICK);
+	pthread_join(t, NULL);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -186,6 +211,7 @@ int main(void)
 		TEST(stores_are_seen_in_order),
 		TEST(code_patched_by_another_cpu_takes_effect),
 		TEST(page_tables_are_updated_atomically),
+		TEST(a_kick_stops_a_loop_over_two_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
