@@ -148,7 +148,7 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	struct mem *mem;
 	struct engine_vm *vm;
 	struct dbt_stats stats;
-	bool host_avx;
+	bool host_avx, host_bmi2;
 	bool check; /* lock-step: blocks end at helpers, and nothing is linked */
 
 	/* common code, offsets */

@@ -14,9 +14,9 @@ static void hex(FILE *f, const char *what, const uint8_t *p, size_t n)
 
 void dbt_dump_block(struct vcpu *c, const struct dbt_block *b, FILE *f)
 {
-	const struct tlb_entry *e = &c->tlb_all[c->view][b->rip >> 12 & (TLB_SIZE - 1)];
+	unsigned slot = b->rip >> 12 & (TLB_SIZE - 1);
 
-	if (e->exec_tag == (b->rip & ~0xfffULL))
-		hex(f, "guest", (const uint8_t *)(e->addend + b->rip), b->bytes);
+	if (c->tlb_exec[c->view][slot] == (b->rip & ~0xfffULL))
+		hex(f, "guest", c->tlb_all[c->view][slot].host + (b->rip & 0xfff), b->bytes);
 	hex(f, "host", c->dbt->rx + b->code, b->end - b->code);
 }

@@ -334,21 +334,19 @@ void emit_address(struct lowering *l, unsigned dst, const struct ea *ea, int32_t
 		a_alu_imm(a, true, ALU_ADD, op_reg(dst), extra);
 }
 
-static size_t tag_offset(const struct lowering *l, unsigned access)
+static size_t field_offset(const struct lowering *l, size_t field)
 {
-	return VC(tlb_all) + l->view * sizeof(((struct vcpu *)0)->tlb_all[0]) +
-	       (access == ACCESS_WRITE ? offsetof(struct tlb_entry, write_tag)
-				       : offsetof(struct tlb_entry, read_tag));
+	return VC(tlb_all) + l->view * sizeof(((struct vcpu *)0)->tlb_all[0]) + field;
 }
 
-static size_t addend_offset(const struct lowering *l)
+static size_t tag_offset(const struct lowering *l, unsigned access)
 {
-	return VC(tlb_all) + l->view * sizeof(((struct vcpu *)0)->tlb_all[0]) +
-	       offsetof(struct tlb_entry, addend);
+	return field_offset(l, access == ACCESS_WRITE ? offsetof(struct tlb_entry, write_tag)
+						      : offsetof(struct tlb_entry, read_tag));
 }
 
 static void cold_access(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
-			unsigned align, const uint8_t *retry)
+			unsigned align, unsigned cc, const uint8_t *retry)
 {
 	struct cold_access *c = &l->access[l->naccess];
 	struct dbt_site *s = site_new(l, &c->site);
@@ -358,7 +356,7 @@ static void cold_access(struct lowering *l, const struct ea *ea, unsigned size, 
 	s->align = (uint8_t)align;
 	s->retry = (uint32_t)(retry - l->d->rw);
 	c->ea = *ea;
-	c->jump = a_jcc(&l->a, CC_NE);
+	c->jump = a_jcc(&l->a, cc);
 	if (l->naccess == COLD_MAX - 1)
 		l->failed = true;
 	else
@@ -382,8 +380,8 @@ static struct host_op access_constant(struct lowering *l, const struct ea *ea, u
 		a_mov_imm(a, H_RAX, page);
 		a_op(a, true, 0x3b, H_RAX, tag);
 	}
-	cold_access(l, ea, size, access, 1, retry);
-	a_load(a, H_RCX, op_vcpu(addend_offset(l) + slot));
+	cold_access(l, ea, size, access, 1, CC_NE, retry);
+	a_load(a, H_RCX, op_vcpu(field_offset(l, offsetof(struct tlb_entry, addend)) + slot));
 	if ((int64_t)lin == (int32_t)lin)
 		return op_mem(H_RCX, (int32_t)lin);
 	a_op(a, true, 0x01, H_RAX, op_reg(H_RCX));
@@ -398,40 +396,71 @@ static bool constant_in_page(const struct ea *ea, unsigned size)
 enum { TLB_ENTRY_SHIFT = 5 };
 _Static_assert(sizeof(struct tlb_entry) == 1 << TLB_ENTRY_SHIFT, "slots are found by a shift");
 
-/* Is [ea, ea + size) in one page that the TLB knows?  RCX: what to add to an address there. */
-static void emit_check(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
-		       unsigned align)
+static void emit_slot(struct lowering *l)
 {
 	struct assembler *a = &l->a;
 
-	emit_address(l, H_RCX, ea, 0);
-	if (align == 1)
-		emit_address(l, H_RAX, ea, (int32_t)size - 1);
-	else
-		a_mov(a, H_RAX, H_RCX);
-	a_shift_imm(a, true, 5, H_RCX, 12 - TLB_ENTRY_SHIFT);
-	a_alu_imm(a, true, ALU_AND, op_reg(H_RAX), (int32_t)(-4096 | (int32_t)(align - 1)));
+	if (l->d->host_bmi2) { /* rorx rcx, rax */
+		a_vex(a, 3, 3, true, false, 0, 0xf0, H_RCX, op_reg(H_RAX));
+		a1(a, 12 - TLB_ENTRY_SHIFT);
+	} else {
+		a_mov(a, H_RCX, H_RAX);
+		a_shift_imm(a, true, 5, H_RCX, 12 - TLB_ENTRY_SHIFT);
+	}
 	a_alu_imm(a, false, ALU_AND, op_reg(H_RCX), (TLB_SIZE - 1) << TLB_ENTRY_SHIFT);
-	a_op(a, true, 0x3b, H_RAX, op_vcpu_index(tag_offset(l, access), H_RCX, 0));
 }
 
-static void emit_addend(struct lowering *l)
+static struct host_op slot_field(const struct lowering *l, size_t field)
 {
-	a_load(&l->a, H_RCX, op_vcpu_index(addend_offset(l), H_RCX, 0));
+	return op_vcpu_index(field_offset(l, field), H_RCX, 0);
+}
+
+/*
+ * Is [ea, ea + size) in one page that the TLB knows, and aligned?  RCX: the slot; RAX: the offset
+ * in the page, unless @align asks for more than 1.
+ */
+static void emit_check(struct lowering *l, const struct ea *ea, const struct ea *fault,
+		       unsigned fault_size, unsigned size, unsigned access, unsigned align)
+{
+	struct assembler *a = &l->a;
+	struct host_op tag = op_vcpu_index(tag_offset(l, access), H_RCX, 0);
+	const uint8_t *retry = a->p;
+
+	emit_address(l, H_RAX, ea, 0);
+	emit_slot(l);
+	if (align == 1) {
+		a_op(a, true, 0x2b, H_RAX, tag);
+		a_alu_imm(a, true, ALU_CMP, op_reg(H_RAX), (int32_t)(MEM_PAGE_SIZE - size));
+		cold_access(l, fault, fault_size, access, 1, CC_A, retry);
+	} else {
+		a_alu_imm(a, true, ALU_AND, op_reg(H_RAX), (int32_t)(-4096 | (int32_t)(align - 1)));
+		a_op(a, true, 0x3b, H_RAX, tag);
+		cold_access(l, fault, fault_size, access, align, CC_NE, retry);
+	}
 }
 
 struct host_op emit_access_stack(struct lowering *l, int32_t disp, unsigned bytes, int32_t first,
 				 unsigned access)
 {
 	struct ea all = ea_reg(GPR_RSP, disp), one = ea_reg(GPR_RSP, first);
-	const uint8_t *retry;
 
 	flags_clobber(l);
-	retry = l->a.p;
-	emit_check(l, &all, bytes, access, 1);
-	cold_access(l, &one, 8, access, 1, retry);
-	emit_addend(l);
+	emit_check(l, &all, &one, 8, bytes, access, 1);
+	a_load(&l->a, H_RCX, slot_field(l, offsetof(struct tlb_entry, addend)));
 	return op_mem_index(H_RCX, host_of[GPR_RSP], 0, 0);
+}
+
+/* Base register and displacement alone: what is added to them for the host's address. */
+static bool ea_base_only(const struct ea *ea, struct host_op *op)
+{
+	if (has_segment(ea) || ea->ad32 || !ea_direct(ea, 0, op))
+		return false;
+	if (op->index != H_NONE && (op->base != H_NONE || op->scale))
+		return false;
+	if (op->index == H_NONE)
+		op->index = op->base;
+	op->base = H_RCX;
+	return true;
 }
 
 struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
@@ -439,29 +468,28 @@ struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned siz
 {
 	struct assembler *a = &l->a;
 	struct host_op op;
-	const uint8_t *retry;
 
 	flags_clobber(l);
 	if (constant_in_page(ea, size) && align == 1)
 		return access_constant(l, ea, size, access);
-	retry = a->p;
-	emit_check(l, ea, size, access, align);
-	cold_access(l, ea, size, access, align, retry);
-	emit_addend(l);
-	if (!has_segment(ea) && !ea->ad32 && ea_direct(ea, 0, &op)) {
-		if (op.index == H_NONE && op.base != H_NONE) {
-			op.index = op.base;
-			op.base = H_RCX;
-			return op;
-		}
-		if (op.base == H_NONE) {
-			op.base = H_RCX;
-			return op;
-		}
+	emit_check(l, ea, ea, size, size, access, align);
+	if (ea_base_only(ea, &op)) {
+		a_load(a, H_RCX, slot_field(l, offsetof(struct tlb_entry, addend)));
+		return op;
 	}
-	emit_address(l, H_RAX, ea, 0);
-	if (!keep_rax)
-		return op_mem_index(H_RCX, H_RAX, 0, 0);
+	if (align != 1) {
+		a_load(a, H_RCX, slot_field(l, offsetof(struct tlb_entry, addend)));
+		emit_address(l, H_RAX, ea, 0);
+		if (!keep_rax)
+			return op_mem_index(H_RCX, H_RAX, 0, 0);
+		a_op(a, true, 0x01, H_RAX, op_reg(H_RCX));
+		return op_mem(H_RCX, 0);
+	}
+	if (!keep_rax) {
+		a_op(a, true, 0x03, H_RAX, slot_field(l, offsetof(struct tlb_entry, host)));
+		return op_mem(H_RAX, 0);
+	}
+	a_load(a, H_RCX, slot_field(l, offsetof(struct tlb_entry, host)));
 	a_op(a, true, 0x01, H_RAX, op_reg(H_RCX));
 	return op_mem(H_RCX, 0);
 }

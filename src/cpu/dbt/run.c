@@ -122,17 +122,18 @@ static bool at_full_speed(const struct vcpu *c)
 static bool code_part(struct vcpu *c, gva_t lin, struct code_part *part)
 {
 	uint64_t page = lin & ~0xfffULL;
-	struct tlb_entry *e = &c->tlb_all[c->view][lin >> 12 & (TLB_SIZE - 1)];
+	unsigned slot = lin >> 12 & (TLB_SIZE - 1);
+	const uint64_t *exec = &c->tlb_exec[c->view][slot];
 	gpa_t gpa;
 
-	if (e->exec_tag != page) {
+	if (*exec != page) {
 		c->insn_rip = c->s.rip;
 		c->run_start = c->cur = NULL;
 		c->last_seg = SEG_CS;
-		if (!mmu_fill(c, lin, ACCESS_EXEC, &gpa) || e->exec_tag != page)
+		if (!mmu_fill(c, lin, ACCESS_EXEC, &gpa) || *exec != page)
 			return false;
 	}
-	part->host = (const uint8_t *)(e->addend + page);
+	part->host = c->tlb_all[c->view][slot].host;
 	return mem_find_host(c->mem, part->host, &part->gpa);
 }
 
@@ -218,15 +219,14 @@ static uint32_t known_xid(const struct vcpu *c, gva_t lin)
 {
 	unsigned slot = lin >> 12 & (TLB_SIZE - 1);
 
-	return c->tlb_all[c->view][slot].exec_tag == (lin & ~0xfffULL) ? c->tlb_xid[c->view][slot]
-								       : 0;
+	return c->tlb_exec[c->view][slot] == (lin & ~0xfffULL) ? c->tlb_xid[c->view][slot] : 0;
 }
 
 static void set_xid(struct vcpu *c, gva_t lin, uint32_t xid)
 {
 	unsigned slot = lin >> 12 & (TLB_SIZE - 1);
 
-	if (c->tlb_all[c->view][slot].exec_tag == (lin & ~0xfffULL))
+	if (c->tlb_exec[c->view][slot] == (lin & ~0xfffULL))
 		c->tlb_xid[c->view][slot] = xid;
 	if (!c->tlb_info[c->view][slot].global)
 		c->d.jumps_nonglobal |= (uint8_t)(1 << c->view);

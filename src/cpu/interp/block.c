@@ -261,7 +261,7 @@ static uint8_t *fetch_page(struct vcpu *c, gva_t lin)
 	struct tlb_entry *e = &c->tlb_all[c->view][lin >> 12 & (TLB_SIZE - 1)];
 	gpa_t gpa;
 
-	if (e->exec_tag != (lin & ~0xfffULL))
+	if (c->tlb_exec[c->view][lin >> 12 & (TLB_SIZE - 1)] != (lin & ~0xfffULL))
 		e = mmu_fill(c, lin, ACCESS_EXEC, &gpa);
 	return e ? (uint8_t *)(e->addend + lin) : NULL;
 }

@@ -121,11 +121,11 @@ static ALWAYS_INLINE struct block *block_lookup(struct vcpu *c, struct block *pr
 {
 	uint64_t rip = c->s.rip & c->addr_mask;
 	gva_t lin = (rip + c->s.seg[SEG_CS].base) & c->addr_mask;
-	const struct tlb_entry *e = tlb_slot(c, lin);
+	const struct tlb_entry *e = &c->tlb_all[c->view][lin >> 12 & (TLB_SIZE - 1)];
 	struct block *b;
 	uint64_t hva;
 
-	if (unlikely(e->exec_tag != (lin & ~0xfffULL)))
+	if (unlikely(c->tlb_exec[c->view][lin >> 12 & (TLB_SIZE - 1)] != (lin & ~0xfffULL)))
 		return block_fetch(c);
 	hva = e->addend + lin;
 	b = block_follow(c, prev, block_key(hva, c->mode));

@@ -21,14 +21,11 @@
 
 /* --- flushing ------------------------------------------------------------- */
 
-static void entry_drop(struct tlb_entry *e)
-{
-	e->read_tag = e->write_tag = e->exec_tag = TLB_INVALID;
-}
-
 static void slot_drop(struct vcpu *c, unsigned view, unsigned i)
 {
-	entry_drop(&c->tlb_all[view][i]);
+	struct tlb_entry *e = &c->tlb_all[view][i];
+
+	e->read_tag = e->write_tag = c->tlb_exec[view][i] = TLB_INVALID(i);
 	c->tlb_xid[view][i] = 0;
 }
 
@@ -53,11 +50,10 @@ void tlb_init(struct vcpu *c)
 {
 	for (unsigned v = 0; v < TLB_VIEWS; v++)
 		for (unsigned i = 0; i < TLB_SIZE; i++)
-			entry_drop(&c->tlb_all[v][i]);
+			slot_drop(c, v, i);
 	memset(c->tlb_used, 0, sizeof(c->tlb_used));
 	memset(c->large_mask, 0, sizeof(c->large_mask));
 	memset(c->large_base, 0, sizeof(c->large_base));
-	entry_drop(&c->tlb_scratch);
 }
 
 /* Drop the slots filled for @global pages or for others. */
@@ -85,6 +81,11 @@ void tlb_flush_nonglobal(struct vcpu *c)
 	c->d.jumps_nonglobal = 0;
 }
 
+static unsigned slot_of(const struct vcpu *c, const struct tlb_entry *e)
+{
+	return (unsigned)(e - c->tlb_all[0]) & (TLB_SIZE - 1);
+}
+
 void tlb_drop_writable(struct vcpu *c)
 {
 	unsigned n = c->d.nwritable;
@@ -92,16 +93,18 @@ void tlb_drop_writable(struct vcpu *c)
 	c->d.nwritable = 0;
 	if (n <= ARRAY_SIZE(c->d.writable)) {
 		while (n-- > 0)
-			c->d.writable[n]->write_tag = TLB_INVALID;
+			c->d.writable[n]->write_tag = TLB_INVALID(slot_of(c, c->d.writable[n]));
 		return;
 	}
 	for (unsigned v = 0; v < TLB_VIEWS; v++) {
 		for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
 			uint64_t used = c->tlb_used[v][0][w] | c->tlb_used[v][1][w];
 
-			for (; used; used &= used - 1)
-				c->tlb_all[v][w * 64 + (unsigned)__builtin_ctzll(used)].write_tag =
-					TLB_INVALID;
+			for (; used; used &= used - 1) {
+				unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
+
+				c->tlb_all[v][i].write_tag = TLB_INVALID(i);
+			}
 		}
 	}
 }
@@ -179,19 +182,15 @@ static bool page_watched(const struct vcpu *c, gva_t page)
 	return c->watch_data && debug_data_hit(c, page, MEM_PAGE_SIZE, ACCESS_WRITE);
 }
 
-static struct tlb_entry *slot_for(struct vcpu *c, gva_t page, enum tlb_view view,
-				  const struct walk *w)
+static void slot_fill(struct vcpu *c, gva_t page, enum tlb_view view, const struct walk *w)
 {
 	unsigned i = page >> 12 & (TLB_SIZE - 1);
 
-	if (page_watched(c, page))
-		return &c->tlb_scratch;
 	c->tlb_used[view][w->global][i / 64] |= BIT(i % 64);
 	c->tlb_info[view][i] =
 		(struct tlb_info){.page = page, .page_shift = w->shift, .global = w->global};
 	if (w->shift > 12)
 		large_note(c, page, w->shift);
-	return &c->tlb_all[view][i];
 }
 
 /* The translator must hear of writes to pages that it made code of. */
@@ -202,6 +201,13 @@ static void note_writable(struct vcpu *c, gpa_t gpa)
 	/* again: who translates the page meanwhile takes the flag away, and this vCPU's tags */
 	while (__atomic_fetch_or(watch, WATCH_WRITTEN, __ATOMIC_SEQ_CST) & WATCH_CODE)
 		dbt_code_store(c, gpa);
+}
+
+static void note_write(struct vcpu *c, gpa_t gpa)
+{
+	mem_mark_dirty(c->mem, gpa, MEM_PAGE_SIZE);
+	if (c->dbt)
+		note_writable(c, gpa);
 }
 
 /* The few latest slots that may be written to, so that dropping them is cheap. */
@@ -217,7 +223,9 @@ static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum t
 			      gpa_t *gpa)
 {
 	gva_t page = PAGE_OF(lin);
-	struct tlb_entry *e;
+	unsigned i = page >> 12 & (TLB_SIZE - 1);
+	struct tlb_entry *e = &c->tlb_all[view][i];
+	uint64_t *exec = &c->tlb_exec[view][i];
 	struct walk w;
 	uint8_t *hva;
 
@@ -230,28 +238,30 @@ static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum t
 	hva = mem_ptr(c->mem, w.gpa, MEM_PAGE_SIZE);
 	if (!hva)
 		return NULL;
-	e = slot_for(c, page, view, &w);
-	if (e->exec_tag != page || e->addend != (uintptr_t)hva - page || !(w.rights & RIGHT_X))
-		c->tlb_xid[view][page >> 12 & (TLB_SIZE - 1)] = 0;
+	if (page_watched(c, page)) { /* must not be cached */
+		if (w.rights & RIGHT_W && w.dirty && access == ACCESS_WRITE)
+			note_write(c, w.gpa);
+		c->tlb_scratch.addend = (uintptr_t)hva - page;
+		return &c->tlb_scratch;
+	}
+	slot_fill(c, page, view, &w);
+	if (*exec != page || e->host != hva || !(w.rights & RIGHT_X))
+		c->tlb_xid[view][i] = 0;
+	e->host = hva;
 	e->addend = (uintptr_t)hva - page;
-	e->read_tag = w.rights & RIGHT_R ? page : TLB_INVALID;
-	e->exec_tag = w.rights & RIGHT_X ? page : TLB_INVALID;
-	e->write_tag = TLB_INVALID;
+	e->read_tag = w.rights & RIGHT_R ? page : TLB_INVALID(i);
+	*exec = w.rights & RIGHT_X ? page : TLB_INVALID(i);
+	e->write_tag = TLB_INVALID(i);
 	if (w.rights & RIGHT_W && w.dirty) {
 		bool logging = __atomic_load_n(&c->mem->logging, __ATOMIC_ACQUIRE);
 
 		if (access == ACCESS_WRITE)
-			mem_mark_dirty(c->mem, w.gpa, MEM_PAGE_SIZE);
-		if (access == ACCESS_WRITE && c->dbt)
-			note_writable(c, w.gpa);
+			note_write(c, w.gpa);
 		if (!c->journal && (access == ACCESS_WRITE || !(logging || c->dbt))) {
 			e->write_tag = page;
 			note_slot(c, e);
 		}
 	}
-	if (e == &c->tlb_scratch)
-		c->tlb_scratch.read_tag = c->tlb_scratch.write_tag = c->tlb_scratch.exec_tag =
-			TLB_INVALID;
 	return e;
 }
 

@@ -11,7 +11,7 @@
 
 /* In force while alignment is checked: nothing ever hits, and nobody writes to it. */
 static const struct tlb_entry tlb_never[TLB_SIZE] = {
-	[0 ... TLB_SIZE - 1] = {TLB_INVALID, TLB_INVALID, TLB_INVALID},
+	[0 ... TLB_SIZE - 1] = {TLB_INVALID(0), TLB_INVALID(0)},
 };
 
 /* --- privilege and mode ----------------------------------------------------- */

@@ -27,20 +27,20 @@
 enum tlb_view { TLB_SMAP, TLB_SUPER, TLB_USER, TLB_VIEWS };
 enum { TLB_BITS = 13, TLB_SIZE = 1 << TLB_BITS };
 /*
- * No page address has bit 11, nor has what a check compares: translated code leaves the
- * low bits in that tell of a misaligned address, up to bit 4.
+ * What no address that belongs into @slot matches, whether an address is compared whole, with
+ * the low bits (up to 4) that tell of misalignment, or by its distance from the tag.
  */
-#define TLB_INVALID (1ULL << 11)
+#define TLB_INVALID(slot) (((uint64_t)(slot) ^ TLB_SIZE / 2) << 12 | 1ULL << 11)
 
 /*
  * A hit is one compare: the page of the access's last byte equals the tag, found
  * by the page of its first byte.  Accesses that cross a page miss by construction.
  */
 struct tlb_entry {
-	uint64_t read_tag; /* page's linear address, or TLB_INVALID */
+	uint64_t read_tag; /* page's linear address, or TLB_INVALID() */
 	uint64_t write_tag;
-	uint64_t exec_tag;
 	uintptr_t addend; /* host address - linear address */
+	uint8_t *host;	  /* of the page */
 };
 
 struct tlb_info {	    /* of the same slot, for flushes */
@@ -198,6 +198,7 @@ struct vcpu { /* owner: its thread, except @requests */
 	struct dbt_check *check; /* lock-step, or NULL */
 	bool journal;		 /* every store goes the slow way and is noted in @check */
 	struct dbt_vcpu d;
+	uint64_t tlb_exec[TLB_VIEWS][TLB_SIZE]; /* as the tags, for execution */
 	uint32_t tlb_xid[TLB_VIEWS]
 			[TLB_SIZE]; /* code page that an executable slot leads to, or 0 */
 	struct tlb_entry tlb_all[TLB_VIEWS][TLB_SIZE] __attribute__((aligned(64)));
