@@ -16,6 +16,11 @@
  * jump between pages that was linked checks one word.  Indirect jumps go through a
  * table of addresses per vCPU, emptied by changing its generation.
  *
+ * Calls and returns: a guest's CALL is a CALL of the host's too, so that the processor
+ * predicts the RET.  It comes back behind the CALL with the guest's return address in
+ * RAX, which is compared there.  The host's stack is this shadow of the guest's until C
+ * code changes what guest addresses mean: then it starts anew, empty.
+ *
  * Writing to code: a page of RAM with translations has WATCH_CODE and no write tag in
  * any TLB.  The first write drops the page's translations (mem.h, code_written()).
  *
@@ -152,7 +157,8 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	bool check; /* lock-step: blocks end at helpers, and nothing is linked */
 
 	/* common code, offsets */
-	uint32_t enter, leave_saved, slow, helper, link_exit, lookup_exit, vec_load;
+	uint32_t enter, leave_saved, slow, slow_site, helper, link_exit, lookup_exit, vec_load;
+	uint32_t ret_miss, ret_empty;
 };
 
 /* Host register of each guest register; H_NONE: in memory. */

@@ -2,11 +2,15 @@
 /*
  * glue.c - the code that all blocks share: in and out of translated code, and to C.
  *
- * Translated code runs on the stack of the C function that entered it, aligned for
- * calls.  Calls of C (slow, helper) come by CALL, whose return address points at the
- * site's number; C answers with the address to go on at, or NULL to leave.
+ * Translated code runs on the stack of the C function that entered it, which is the
+ * shadow stack of the guest's calls meanwhile.  Calls of C (slow, helper) come by JMP
+ * with the site's number in RCX, because a CALL that does not return would put the
+ * processor's predictions of returns out of step; C answers with the address to go on
+ * at, or NULL to leave.
  */
 #include "cpu/dbt/lower.h"
+
+enum { SHADOW_BYTES = 8 << 10 }; /* 1024 calls deep */
 
 static const uint8_t callee_saved[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
 
@@ -113,6 +117,11 @@ static void emit_enter(struct dbt *d, struct assembler *a)
 	a_alu_imm(a, true, ALU_SUB, op_reg(H_RSP), 8);
 	a_store(a, H_RSP, op_vcpu(VC(d.stack)));
 	a_store(a, H_RDI, op_vcpu(VC(d.resume)));
+	a_mov_imm(a, H_RAX, (uintptr_t)(d->rx + d->ret_empty));
+	push_pop(a, 0x50, H_RAX);
+	a_store(a, H_RSP, op_vcpu(VC(d.shadow)));
+	a_lea(a, true, H_RAX, op_mem(H_RSP, -SHADOW_BYTES));
+	a_store(a, H_RAX, op_vcpu(VC(d.shadow_limit)));
 	guest_registers(a, false);
 	resume(a);
 }
@@ -141,6 +150,8 @@ static void emit_c_call(struct dbt *d, struct assembler *a, void *(*fn)(struct v
 {
 	uint8_t *stay;
 
+	a_store(a, H_RSP, op_vcpu(VC(d.sp)));
+	a_alu_imm(a, true, ALU_AND, op_reg(H_RSP), -16);
 	a_load(a, H_RDI, op_vcpu(VC(d.self)));
 	a_mov_imm(a, H_RAX, (uintptr_t)fn);
 	a1(a, 0xff); /* call rax */
@@ -149,17 +160,11 @@ static void emit_c_call(struct dbt *d, struct assembler *a, void *(*fn)(struct v
 	stay = a_jcc(a, CC_NE);
 	a_jmp_to(a, d->rw + d->leave_saved);
 	a_patch(stay, a->p);
+	a_load(a, H_RSP, op_vcpu(VC(d.sp)));
 	a_store(a, H_RAX, op_vcpu(VC(d.resume)));
 }
 
-static void emit_site(struct assembler *a)
-{
-	push_pop(a, 0x58, H_RAX);
-	a_load32(a, H_RAX, op_mem(H_RAX, 0));
-	a_store32(a, H_RAX, op_vcpu(VC(d.site)));
-}
-
-/* RAX: linear address of the access. */
+/* RCX: the site; RAX: linear address of the access. */
 static void emit_slow(struct dbt *d, struct assembler *a, uint32_t save)
 {
 	struct host_enc movzx = {.map = 1, .op = 0xb6};
@@ -167,7 +172,8 @@ static void emit_slow(struct dbt *d, struct assembler *a, uint32_t save)
 
 	d->slow = here(d, a);
 	a_store(a, H_RAX, op_vcpu(VC(d.lin)));
-	emit_site(a);
+	a_store32(a, H_RCX, op_vcpu(VC(d.site)));
+	d->slow_site = here(d, a); /* d.site is known */
 	guest_registers(a, true);
 	a_enc(a, &movzx, H_RAX, op_vcpu(VC(d.vec_live)));
 	a_op(a, false, 0x88, H_RAX, op_vcpu(VC(d.vec_was)));
@@ -186,12 +192,33 @@ static void emit_slow(struct dbt *d, struct assembler *a, uint32_t save)
 static void emit_helper(struct dbt *d, struct assembler *a, uint32_t save)
 {
 	d->helper = here(d, a);
-	emit_site(a);
+	a_store32(a, H_RCX, op_vcpu(VC(d.site)));
 	guest_registers(a, true);
 	save_if_live(d, a, save);
 	emit_c_call(d, a, dbt_helper);
 	guest_registers(a, false);
 	resume(a);
+}
+
+/*
+ * A return that the shadow stack did not foresee, to the address in RAX; the guest's stack is as
+ * before.  A bad address faults at the RET, d.site.
+ */
+static void emit_ret_miss(struct dbt *d, struct assembler *a)
+{
+	uint8_t *miss[2], *bad;
+
+	d->ret_empty = here(d, a);
+	a_lea(a, true, H_RSP, op_mem(H_RSP, -8));
+	d->ret_miss = here(d, a);
+	emit_jump_lookup(a, miss);
+	a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], 8));
+	a1(a, 0xff); /* jmp rax */
+	a1(a, 0xe0);
+	a_patch(miss[0], a->p);
+	a_patch(miss[1], a->p);
+	bad = emit_jump_missed(d, a, 8);
+	a_patch(bad, d->rw + d->slow_site);
 }
 
 void dbt_emit_glue(struct dbt *d)
@@ -201,10 +228,11 @@ void dbt_emit_glue(struct dbt *d)
 
 	emit_vec_save(d, &a);
 	emit_vec_load(d, &a);
-	emit_enter(d, &a);
 	emit_leave(d, &a, save);
 	emit_slow(d, &a, save);
 	emit_helper(d, &a, save);
+	emit_ret_miss(d, &a);
+	emit_enter(d, &a);
 	d->used = ALIGN_UP(here(d, &a), 64);
 	d->start = d->used;
 }

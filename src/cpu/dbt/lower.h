@@ -47,7 +47,7 @@ struct cold_access { /* the way out of an address check, emitted behind the bloc
 
 struct cold_jump { /* something else out of line */
 	uint8_t *jump, *back;
-	enum { COLD_VEC_LOAD, COLD_STEP, COLD_MISS, COLD_LINK, COLD_POLL } kind;
+	enum { COLD_VEC_LOAD, COLD_STEP, COLD_MISS, COLD_LINK, COLD_POLL, COLD_SHADOW } kind;
 	uint32_t site;
 	struct dbt_link *link;
 	int32_t pop; /* COLD_MISS: what is added to RSP */
@@ -143,3 +143,10 @@ void lower_helper(struct lowering *l, const struct insn *i, bool ends);
 void lower_end(struct lowering *l, uint64_t next_rip);
 void lower_guard(struct lowering *l);
 void emit_cold(struct lowering *l);
+/*
+ * Look the guest address in RAX up in the jump table: RAX is where its code is.  @miss are the
+ * jumps taken if it is not there.  Flags are at home.
+ */
+void emit_jump_lookup(struct assembler *a, uint8_t *miss[2]);
+/* Then: to s.rip by the run loop.  Returns the jump for a bad address, with nothing done. */
+uint8_t *emit_jump_missed(struct dbt *d, struct assembler *a, int32_t pop);

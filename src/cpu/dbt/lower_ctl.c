@@ -6,6 +6,7 @@
  * to the entry that takes flags in the host's register, and where it leads backwards to
  * the one that looks for requests.  A jump to another page first checks that the target
  * page is still what it was (its xid).  Indirect jumps look into the vCPU's jump table.
+ * Behind a call is where its RET comes back (dbt.h), with the guest's address to compare.
  */
 #include "cpu/dbt/lower.h"
 
@@ -62,8 +63,14 @@ static size_t xid_offset(const struct lowering *l, uint64_t target)
 	       (target >> 12 & (TLB_SIZE - 1)) * sizeof(uint32_t);
 }
 
+static uint8_t *emit_goto(struct lowering *l, bool call)
+{
+	align_rel32(l, 1);
+	return call ? a_call(&l->a) : a_jmp(&l->a);
+}
+
 /* The guarded jump to another page.  Flags are at home. */
-static void emit_guarded(struct lowering *l, struct dbt_link *k)
+static void emit_guarded(struct lowering *l, struct dbt_link *k, bool call)
 {
 	struct assembler *a = &l->a;
 	struct cold_jump *j;
@@ -81,12 +88,11 @@ static void emit_guarded(struct lowering *l, struct dbt_link *k)
 	a4(a, (uint32_t)DBT_LINK_NEVER);
 	j = cold_new(l, COLD_LINK, a_jcc(a, CC_NE));
 	j->link = k;
-	align_rel32(l, 1);
-	k->jump = offset_of(l, a_jmp(a));
+	k->jump = offset_of(l, emit_goto(l, call));
 }
 
-/* Go to @target unconditionally. */
-static void emit_jump(struct lowering *l, uint64_t target)
+/* Go to @target unconditionally, or call it. */
+static void emit_jump(struct lowering *l, uint64_t target, bool call)
 {
 	struct dbt_link *k = link_new(l, target);
 	struct cold_jump *j;
@@ -96,15 +102,14 @@ static void emit_jump(struct lowering *l, uint64_t target)
 		return;
 	if (!same_page(l, target)) {
 		flags_to_home(l);
-		emit_guarded(l, k);
+		emit_guarded(l, k, call);
 		return;
 	}
 	k->poll = target <= l->t->rip;
 	if (k->poll || !l->home)
 		flags_to_host(l);
 	k->flags_host = l->host;
-	align_rel32(l, 1);
-	at = a_jmp(&l->a);
+	at = emit_goto(l, call);
 	k->jump = offset_of(l, at);
 	j = cold_new(l, COLD_LINK, at);
 	j->link = k;
@@ -157,7 +162,7 @@ static void emit_by_count(struct lowering *l, const struct insn *i, uint64_t tar
 		*over = (uint8_t)(a->p - (over + 1));
 		over = skip;
 	}
-	emit_jump(l, target);
+	emit_jump(l, target, false);
 	*over = (uint8_t)(a->p - (over + 1));
 }
 
@@ -168,12 +173,8 @@ static size_t jump_field(size_t field)
 	return VC(d.jumps) + field;
 }
 
-/* To the guest address in RAX; @pop is added to RSP on the way.  Flags are at home. */
-static void emit_indirect(struct lowering *l, int32_t pop)
+void emit_jump_lookup(struct assembler *a, uint8_t *miss[2])
 {
-	struct assembler *a = &l->a;
-	struct cold_jump *j;
-
 	a_store(a, H_RAX, op_vcpu(VC(s.rip)));
 	a_op(a, false, 0x69, H_RCX, op_reg(H_RAX)); /* jump_slot() */
 	a4(a, JUMP_HASH);
@@ -181,31 +182,104 @@ static void emit_indirect(struct lowering *l, int32_t pop)
 	a_op(a, false, 0x01, H_RCX, op_reg(H_RCX)); /* times 2, and 8 by the scale */
 	a_op(a, true, 0x3b, H_RAX,
 	     op_vcpu_index(jump_field(offsetof(struct jump_entry, rip)), H_RCX, 3));
-	j = cold_new(l, COLD_MISS, a_jcc(a, CC_NE));
-	j->pop = pop;
-	site_new(l, &j->site)->access = 0xff;
+	miss[0] = a_jcc(a, CC_NE);
 	a_load32(a, H_RAX, op_vcpu_index(jump_field(offsetof(struct jump_entry, gen)), H_RCX, 3));
 	a_op(a, false, 0x3b, H_RAX, op_vcpu(VC(d.gen_live)));
-	j = cold_new(l, COLD_MISS, a_jcc(a, CC_NE));
-	j->pop = pop;
-	j->site = l->d->nsites - 1;
+	miss[1] = a_jcc(a, CC_NE);
 	a_load32(a, H_RAX, op_vcpu_index(jump_field(offsetof(struct jump_entry, code)), H_RCX, 3));
 	a_op(a, true, 0x03, H_RAX, op_vcpu(VC(d.code_base)));
+}
+
+uint8_t *emit_jump_missed(struct dbt *d, struct assembler *a, int32_t pop)
+{
+	uint8_t *bad;
+
+	a_load(a, H_RAX, op_vcpu(VC(s.rip)));
+	a_mov(a, H_RCX, H_RAX);
+	a_shift_imm(a, true, 4, H_RCX, 16);
+	a_shift_imm(a, true, 7, H_RCX, 16);
+	a_op(a, true, 0x39, H_RAX, op_reg(H_RCX));
+	bad = a_jcc(a, CC_NE);
 	if (pop)
 		a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], pop));
-	a1(a, 0xff); /* jmp rax */
-	a1(a, 0xe0);
+	a_jmp_to(a, d->rw + d->lookup_exit);
+	return bad;
+}
+
+/* To the guest address in RAX, or call it; @pop is added to RSP.  Flags are at home. */
+static void emit_indirect(struct lowering *l, int32_t pop, bool call)
+{
+	struct assembler *a = &l->a;
+	uint8_t *miss[2];
+	uint32_t site;
+
+	emit_jump_lookup(a, miss);
+	site_new(l, &site)->access = 0xff;
+	for (unsigned n = 0; n < 2; n++) {
+		struct cold_jump *j = cold_new(l, COLD_MISS, miss[n]);
+
+		j->pop = pop;
+		j->site = site;
+	}
+	if (pop)
+		a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], pop));
+	a1(a, 0xff); /* call rax; jmp rax */
+	a1(a, call ? 0xd0 : 0xe0);
+}
+
+/* Behind a CALL: the RET to @next comes back here, its address in RAX, its stack not popped. */
+static void emit_return_point(struct lowering *l, uint64_t next)
+{
+	struct assembler *a = &l->a;
+	struct dbt_link *k = link_new(l, next);
+
+	if (!k)
+		return;
+	if ((int64_t)next == (int32_t)next) {
+		a_alu_imm(a, true, ALU_CMP, op_reg(H_RAX), (int32_t)next);
+	} else {
+		a_mov_imm(a, H_RCX, next);
+		a_op(a, true, 0x39, H_RCX, op_reg(H_RAX));
+	}
+	a_patch(a_jcc(a, CC_NE), l->d->rw + l->d->ret_miss);
+	a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], 8));
+	l->home = true;
+	l->host = false;
+	if (same_page(l, next)) {
+		struct cold_jump *j;
+
+		k->jump = offset_of(l, emit_goto(l, false));
+		j = cold_new(l, COLD_LINK, l->d->rw + k->jump);
+		j->link = k;
+	} else {
+		emit_guarded(l, k, false);
+	}
+}
+
+/* One call deeper: the shadow stack starts anew when it is full. */
+static void emit_shadow_check(struct lowering *l)
+{
+	a_op(&l->a, true, 0x3b, H_RSP, op_vcpu(VC(d.shadow_limit)));
+	cold_new(l, COLD_SHADOW, a_jcc(&l->a, CC_B));
 }
 
 static void emit_ret(struct lowering *l, const struct insn *i)
 {
 	struct ea top = ea_reg(GPR_RSP, 0);
 	struct host_op from;
+	uint32_t site;
 
 	flags_to_home(l);
 	from = emit_access(l, &top, 8, ACCESS_READ, 1, false);
 	a_load(&l->a, H_RAX, from);
-	emit_indirect(l, (int32_t)(8 + i->imm));
+	if (i->imm) {
+		emit_indirect(l, (int32_t)(8 + i->imm), false);
+		return;
+	}
+	site_new(l, &site)->access = 0xff;
+	a_op(&l->a, false, 0xc7, 0, op_vcpu(VC(d.site)));
+	a4(&l->a, site);
+	a1(&l->a, 0xc3);
 }
 
 /* Store the return address below the stack; RSP moves when nothing can fail any more. */
@@ -257,8 +331,10 @@ static void emit_call_indirect(struct lowering *l, const struct insn *i, uint64_
 	emit_canonical_check(l);
 	a_store(&l->a, H_RAX, op_vcpu(VC(d.tmp)));
 	emit_return_address(l, next);
+	emit_shadow_check(l);
 	a_load(&l->a, H_RAX, op_vcpu(VC(d.tmp)));
-	emit_indirect(l, -8);
+	emit_indirect(l, -8, true);
+	emit_return_point(l, next);
 }
 
 static void emit_call(struct lowering *l, uint64_t target, uint64_t next)
@@ -266,8 +342,10 @@ static void emit_call(struct lowering *l, uint64_t target, uint64_t next)
 	if (!same_page(l, target))
 		flags_to_home(l); /* the guard needs it so, and the access check, too */
 	emit_return_address(l, next);
+	emit_shadow_check(l);
 	a_lea(&l->a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], -8));
-	emit_jump(l, target);
+	emit_jump(l, target, true);
+	emit_return_point(l, next);
 }
 
 /* --- dispatch ------------------------------------------------------------------------------ */
@@ -298,14 +376,14 @@ bool lower_branch(struct lowering *l, const struct insn *i)
 	case OP_LOOP:
 	case OP_JCXZ:
 		emit_by_count(l, i, target);
-		emit_jump(l, next);
+		emit_jump(l, next, false);
 		return true;
-	case OP_JMP: emit_jump(l, target); return true;
+	case OP_JMP: emit_jump(l, target, false); return true;
 	case OP_CALL: emit_call(l, target, next); return true;
 	case OP_RET: emit_ret(l, i); return true;
 	case OP_JMP_RM:
 		emit_target(l, i);
-		emit_indirect(l, 0);
+		emit_indirect(l, 0, false);
 		return true;
 	default: emit_call_indirect(l, i, next); return true;
 	}
@@ -313,7 +391,7 @@ bool lower_branch(struct lowering *l, const struct insn *i)
 
 void lower_end(struct lowering *l, uint64_t next_rip)
 {
-	emit_jump(l, next_rip);
+	emit_jump(l, next_rip, false);
 }
 
 /* The block's instruction goes on in the next page, which must be what it was. */
@@ -335,7 +413,6 @@ void lower_helper(struct lowering *l, const struct insn *i, bool ends)
 	struct insn *copy = dbt_alloc(l->d, sizeof(*copy));
 	struct dbt_site *s;
 	uint32_t number;
-	uint8_t *at;
 
 	flags_to_home(l);
 	if (!copy) {
@@ -346,9 +423,8 @@ void lower_helper(struct lowering *l, const struct insn *i, bool ends)
 	s = site_new(l, &number);
 	s->insn = copy;
 	s->ends = ends;
-	at = a_call(&l->a);
-	a_patch(at, l->d->rw + l->d->helper);
-	a4(&l->a, number);
+	a_mov_imm(&l->a, H_RCX, number);
+	a_jmp_to(&l->a, l->d->rw + l->d->helper);
 	s->next = offset_of(l, l->a.p);
 	l->host = false;
 	l->vec_known = false;
@@ -358,10 +434,8 @@ void lower_helper(struct lowering *l, const struct insn *i, bool ends)
 
 static void emit_site_call(struct lowering *l, uint32_t site)
 {
-	uint8_t *at = a_call(&l->a);
-
-	a_patch(at, l->d->rw + l->d->slow);
-	a4(&l->a, site);
+	a_mov_imm(&l->a, H_RCX, site);
+	a_jmp_to(&l->a, l->d->rw + l->d->slow);
 }
 
 static void emit_unlinked(struct lowering *l, struct cold_jump *j)
@@ -374,7 +448,7 @@ static void emit_unlinked(struct lowering *l, struct cold_jump *j)
 		if (!j->pop)
 			emit_flags_save(&l->a);
 		k->flags_host = k->poll = false;
-		emit_guarded(l, k); /* its way out comes behind: the list grows */
+		emit_guarded(l, k, false); /* its way out comes behind: the list grows */
 		return;
 	}
 	a_patch(j->jump, a->p);
@@ -392,20 +466,11 @@ static void emit_unlinked(struct lowering *l, struct cold_jump *j)
 /* Not in the jump table: a bad address faults at the branch, with nothing done. */
 static void emit_miss(struct lowering *l, struct cold_jump *j)
 {
-	struct assembler *a = &l->a;
 	uint8_t *bad;
 
-	a_patch(j->jump, a->p);
-	a_load(a, H_RAX, op_vcpu(VC(s.rip)));
-	a_mov(a, H_RCX, H_RAX);
-	a_shift_imm(a, true, 4, H_RCX, 16);
-	a_shift_imm(a, true, 7, H_RCX, 16);
-	a_op(a, true, 0x39, H_RAX, op_reg(H_RCX));
-	bad = a_jcc(a, CC_NE);
-	if (j->pop)
-		a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], j->pop));
-	a_jmp_to(a, l->d->rw + l->d->lookup_exit);
-	a_patch(bad, a->p);
+	a_patch(j->jump, l->a.p);
+	bad = emit_jump_missed(l->d, &l->a, j->pop);
+	a_patch(bad, l->a.p);
 	emit_site_call(l, j->site);
 }
 
@@ -428,6 +493,11 @@ void emit_cold(struct lowering *l)
 			a_patch(j->jump, l->a.p);
 			emit_rip(l, j->link->target);
 			a_jmp_to(&l->a, l->d->rw + l->d->lookup_exit);
+			break;
+		case COLD_SHADOW:
+			a_patch(j->jump, l->a.p);
+			a_load(&l->a, H_RSP, op_vcpu(VC(d.shadow)));
+			a_jmp_to(&l->a, j->back);
 			break;
 		case COLD_STEP:
 			a_patch(j->jump, l->a.p);

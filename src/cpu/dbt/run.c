@@ -313,10 +313,13 @@ void *dbt_slow(struct vcpu *c)
 static void *next_code(struct vcpu *c)
 {
 	const struct jump_entry *e;
+	uint32_t gen = c->d.gen_live;
 
 	if (!at_full_speed(c))
 		return leave_with(c, DBT_EXIT_LOOKUP);
 	arm(c);
+	if (c->d.gen_live != gen) /* the calls under way were other code's */
+		c->d.sp = c->d.shadow;
 	e = &c->d.jumps[jump_slot(c->s.rip)];
 	if (e->rip != c->s.rip || e->gen != c->d.gen_live)
 		return leave_with(c, DBT_EXIT_LOOKUP);
