@@ -29,7 +29,8 @@ def test_no_arguments_show_usage_with_status_2():
 
 
 @pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["image", "--help"],
-                                  ["doctor", "--help"]])
+                                  ["doctor", "--help"],
+                                  ["top", "--help"]])
 def test_help_goes_to_stdout_with_status_0(args):
     r = run_caisson(*args)
     assert r.returncode == 0 and "usage:" in r.stdout

@@ -10,6 +10,7 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 /* argv[0] is the verb. */
 int cli_run(int argc, char **argv);
 int cli_image(int argc, char **argv);
+int cli_top(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
 
 /* Where the programs beside this one are: build tree or libexec. Static storage, NULL: not found.

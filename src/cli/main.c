@@ -12,6 +12,7 @@ static const struct verb {
 	int (*run)(int argc, char **argv);
 } verbs[] = {
 	{"run", "run a VM on this terminal: an image, or a kernel", cli_run},
+	{"top", "show what running VMs do", cli_top},
 	{"image", "build, list and remove VM images", cli_image},
 	{"doctor", "say what this host offers and what to do about what is missing", cli_doctor},
 };

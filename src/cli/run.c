@@ -16,6 +16,7 @@
 
 #include "api/vm_config.h"
 #include "cli/cli.h"
+#include "cli/vms.h"
 
 static volatile sig_atomic_t child_pid;
 
@@ -63,6 +64,18 @@ static void push_image(struct args *a, const struct vm_config *c, const struct i
 		push(a, "--name");
 		push(a, c->image);
 	}
+}
+
+/* So that the VM can be found by others.  Where there is no place for that, it runs without. */
+static void push_control(struct args *a, const struct vm_config *c, char *socket, size_t len)
+{
+	const char *name = c->name ? c->name : c->image ? c->image : c->kernel;
+	const char *slash = name ? strrchr(name, '/') : NULL;
+
+	if (c->control || !name || vms_own_socket(slash ? slash + 1 : name, socket, len, NULL) < 0)
+		return;
+	push(a, "--control");
+	push(a, socket);
 }
 
 static int run_child(char **argv)
@@ -146,6 +159,7 @@ int cli_run(int argc, char **argv)
 	struct args a = {calloc((size_t)argc + 16, sizeof(char *)), 1};
 	struct errbuf err = {0};
 	struct vm_config c;
+	char socket[VM_PATH_MAX];
 	struct image img;
 	int status = CLI_OK;
 
@@ -159,6 +173,7 @@ int cli_run(int argc, char **argv)
 	} else {
 		if (c.image)
 			push_image(&a, &c, &img);
+		push_control(&a, &c, socket, sizeof(socket));
 		for (int i = 1; i < argc; i++)
 			if (!is_image_arg(&c, argc, argv, i) && strcmp(argv[i], "--") != 0)
 				push(&a, argv[i]);

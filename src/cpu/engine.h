@@ -36,6 +36,7 @@ enum exit_reason {
 	EXIT_EOI,	/* in-kernel APIC: EOI of level vector @addr (split irqchip) */
 	EXIT_ERROR,	/* the engine cannot go on; @error says why */
 };
+enum { EXIT_REASONS = EXIT_ERROR + 1 };
 
 struct engine_exit {
 	enum exit_reason reason;
@@ -59,11 +60,24 @@ struct engine_vm_config {
 	uint64_t tsc_khz;    /* of the guest; the host's unless restored elsewhere */
 };
 
-struct engine_stats {	/* monotonic counters, racy reads are fine */
-	uint64_t insns; /* guest instructions, where the engine counts them */
+struct engine_stats {	/* of a vCPU: monotonic counters, racy reads are fine */
+	uint64_t insns; /* guest instructions, where the engine counts them all */
+	bool insns_exact;
 	uint64_t exits;
 	uint64_t tlb_misses;
 	uint64_t decoded; /* instructions decoded or translated */
+	/* the translator's */
+	uint64_t lookups, lookup_misses; /* of the next block, where no jump led to it */
+	uint64_t link_exits;		 /* jumps that left, to be linked */
+	uint64_t helpers;		 /* instructions run by their handlers */
+	uint64_t steps;			 /* ... left to the interpreter */
+	uint64_t slow, refills;		 /* accesses that missed the TLB; of those, filled in */
+};
+
+struct engine_vm_stats { /* of the translator all vCPUs share; racy reads are fine */
+	uint64_t cache_bytes, cache_used;
+	uint64_t blocks, guest_bytes, code_bytes; /* translated so far */
+	uint64_t links, invalidated, flushes;
 };
 
 struct engine_ops {
@@ -105,7 +119,10 @@ struct engine_ops {
 	/* Move the engine's own dirty pages into @mem's log (kvm); may be NULL. */
 	int (*log_sync)(struct engine_vm *vm);
 
+	/* Any thread. */
 	void (*stats)(const struct engine_vcpu *v, struct engine_stats *out);
+	/* Any thread.  False: this engine has no translator.  May be NULL. */
+	bool (*vm_stats)(const struct engine_vm *vm, struct engine_vm_stats *out);
 
 	/* kvm only, else NULL: descriptors for irq/kernel.c and for ioeventfd. */
 	int (*vm_fd)(struct engine_vm *vm);

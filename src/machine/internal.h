@@ -35,16 +35,17 @@ struct machine_vcpu { /* owner: its thread; fields under lock are marked L */
 	bool started;
 	int tid;
 	pthread_mutex_t lock;
-	pthread_cond_t cond;  /* events, resume, a pending interrupt */
-	unsigned events;      /* L; enum vcpu_event */
-	bool irq_hint;	      /* L: softchip_pending() may hold */
-	bool sleeping;	      /* L: halted in wait_halted() */
-	uint8_t sipi_vector;  /* L */
-	bool window;	      /* engine was asked for EXIT_WINDOW */
-	bool mid_insn;	      /* the latest exit's instruction is not complete yet */
-	uint8_t activity;     /* enum cpu_activity, software irqchip only */
-	uint64_t tsc_offset;  /* atomic copy for the APIC's deadline */
-	uint64_t pvclock_msr; /* as the guest wrote it; saved */
+	pthread_cond_t cond;	      /* events, resume, a pending interrupt */
+	unsigned events;	      /* L; enum vcpu_event */
+	bool irq_hint;		      /* L: softchip_pending() may hold */
+	bool sleeping;		      /* L: halted in wait_halted() */
+	uint8_t sipi_vector;	      /* L */
+	bool window;		      /* engine was asked for EXIT_WINDOW */
+	bool mid_insn;		      /* the latest exit's instruction is not complete yet */
+	uint8_t activity;	      /* enum cpu_activity, software irqchip only */
+	uint64_t exits[EXIT_REASONS]; /* atomic: read by any thread */
+	uint64_t tsc_offset;	      /* atomic copy for the APIC's deadline */
+	uint64_t pvclock_msr;	      /* as the guest wrote it; saved */
 	uint32_t pvclock_version;
 };
 

@@ -13,7 +13,9 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/thread.h"
 #include "dev/devices.h"
 #include "machine/internal.h"
 
@@ -278,11 +280,43 @@ int machine_vcpu_tid(const struct machine *m, unsigned index)
 	return m->vcpu[index].tid;
 }
 
-void machine_vcpu_stats(const struct machine *m, unsigned index, struct engine_stats *out)
+/* In a wait, activity is what it was when the vCPU took the lock. */
+static unsigned vcpu_state(struct machine *m, struct machine_vcpu *v)
 {
-	*out = (struct engine_stats){0};
+	LOCK_SCOPE(&v->lock);
+
+	if (m->status != MACHINE_RUNNING)
+		return VCPU_PAUSED;
+	if (!v->sleeping)
+		return VCPU_RUNNING;
+	return v->activity == CPU_HALTED ? VCPU_HALTED : VCPU_OFFLINE;
+}
+
+static uint64_t thread_cpu_ns(const struct machine_vcpu *v)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (!v->started || pthread_getcpuclockid(v->thread, &clock) ||
+	    clock_gettime(clock, &ts) < 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void machine_vcpu_stats(struct machine *m, unsigned index, struct machine_vcpu_stats *out)
+{
+	struct machine_vcpu *v = &m->vcpu[index];
+
+	*out = (struct machine_vcpu_stats){.state = vcpu_state(m, v), .cpu_ns = thread_cpu_ns(v)};
+	for (unsigned r = 0; r < EXIT_REASONS; r++)
+		out->exits[r] = __atomic_load_n(&v->exits[r], __ATOMIC_RELAXED);
 	if (m->cfg.engine->stats)
-		m->cfg.engine->stats(m->vcpu[index].ev, out);
+		m->cfg.engine->stats(v->ev, &out->engine);
+}
+
+bool machine_vm_stats(const struct machine *m, struct engine_vm_stats *out)
+{
+	return m->cfg.engine->vm_stats && m->cfg.engine->vm_stats(m->evm, out);
 }
 
 int machine_vcpu_state(struct machine *m, unsigned index, struct cpu_state *out)

@@ -108,8 +108,19 @@ const struct machine_config *machine_config(const struct machine *m);
 MUST_CHECK int machine_save(struct machine *m, struct record_buf *out, struct errbuf *err);
 MUST_CHECK int machine_load(struct machine *m, const uint8_t *data, size_t len, struct errbuf *err);
 
-/* Thread ID (for query-cpus-fast), counters and registers of one vCPU; registers while paused. */
+/* Thread ID (for query-cpus-fast) and registers of one vCPU; registers while paused. */
 int machine_vcpu_tid(const struct machine *m, unsigned index);
-void machine_vcpu_stats(const struct machine *m, unsigned index, struct engine_stats *out);
+
+struct machine_vcpu_stats {
+	enum { VCPU_PAUSED, VCPU_RUNNING, VCPU_HALTED, VCPU_OFFLINE } state;
+	uint64_t cpu_ns; /* of its thread */
+	uint64_t exits[EXIT_REASONS];
+	struct engine_stats engine;
+};
+
+/* Counters of one vCPU; it goes on meanwhile. */
+void machine_vcpu_stats(struct machine *m, unsigned index, struct machine_vcpu_stats *out);
+/* Counters of the translator.  False: the engine has none. */
+bool machine_vm_stats(const struct machine *m, struct engine_vm_stats *out);
 MUST_CHECK int machine_vcpu_state(struct machine *m, unsigned index, struct cpu_state *out);
 uint64_t machine_ram_resident(const struct machine *m);

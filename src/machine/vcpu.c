@@ -366,6 +366,7 @@ static void run_engine(struct machine_vcpu *v, struct engine_exit *e)
 		e->reason = EXIT_ERROR;
 		strcpy(e->error, "run failed");
 	}
+	__atomic_store_n(&v->exits[e->reason], v->exits[e->reason] + 1, __ATOMIC_RELAXED);
 	v->mid_insn = wants_completion(e->reason);
 	handle_exit(v, e);
 }

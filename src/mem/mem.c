@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/bitmap.h"
 
@@ -268,15 +269,10 @@ uint64_t mem_resident_bytes(const struct mem *mem)
 	uint64_t n = 0;
 
 	for (unsigned i = 0; i < mem->nregions; i++) {
-		off_t data = 0, hole;
+		struct stat st;
 
-		while ((data = lseek(mem->region[i].fd, data, SEEK_DATA)) >= 0) {
-			hole = lseek(mem->region[i].fd, data, SEEK_HOLE);
-			if (hole < 0)
-				break;
-			n += (uint64_t)(hole - data);
-			data = hole;
-		}
+		if (fstat(mem->region[i].fd, &st) == 0)
+			n += (uint64_t)st.st_blocks * 512;
 	}
 	return n;
 }

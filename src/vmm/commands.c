@@ -16,7 +16,7 @@ static json_t *query_version(struct command_env *env, json_t *args, struct errbu
 	return command_version();
 }
 
-static json_t *query_status(struct command_env *env, json_t *args, struct errbuf *err)
+const char *command_status_name(const struct machine *m)
 {
 	static const char *const names[] = {
 		[MACHINE_PRELAUNCH] = "prelaunch",
@@ -25,10 +25,14 @@ static json_t *query_status(struct command_env *env, json_t *args, struct errbuf
 		[MACHINE_SHUTDOWN] = "shutdown",
 		[MACHINE_INTERNAL_ERROR] = "internal-error",
 	};
-	enum machine_status s = machine_status(env->m);
 
-	return json_pack("{s:b,s:b,s:s}", "running", s == MACHINE_RUNNING, "singlestep", 0,
-			 "status", names[s]);
+	return names[machine_status(m)];
+}
+
+static json_t *query_status(struct command_env *env, json_t *args, struct errbuf *err)
+{
+	return json_pack("{s:b,s:b,s:s}", "running", machine_status(env->m) == MACHINE_RUNNING,
+			 "singlestep", 0, "status", command_status_name(env->m));
 }
 
 static json_t *query_name(struct command_env *env, json_t *args, struct errbuf *err)
@@ -116,6 +120,7 @@ static const struct command commands[] = {
 	{"query-name", query_name, NULL},
 	{"query-status", query_status, NULL},
 	{"query-version", query_version, NULL},
+	{"query-vm-stats", command_vm_stats, NULL},
 	{"quit", cmd_quit, NULL},
 	{"stop", cmd_stop, NULL},
 	{"system_powerdown", cmd_system_powerdown, NULL},

@@ -26,3 +26,7 @@ struct command {
 const struct command *command_find(const char *name);
 /* The greeting's and query-version's version object. */
 json_t *command_version(void);
+/* The machine's status by QMP's name. */
+const char *command_status_name(const struct machine *m);
+/* stats.c: query-vm-stats. */
+json_t *command_vm_stats(struct command_env *env, json_t *args, struct errbuf *err);

@@ -50,6 +50,22 @@ int machine_vcpu_tid(const struct machine *m, unsigned index)
 	return 1;
 }
 
+void machine_vcpu_stats(struct machine *m, unsigned index, struct machine_vcpu_stats *out)
+{
+	*out = (struct machine_vcpu_stats){.state = VCPU_HALTED, .cpu_ns = UINT64_MAX};
+}
+
+bool machine_vm_stats(const struct machine *m, struct engine_vm_stats *out)
+{
+	*out = (struct engine_vm_stats){.cache_used = UINT64_MAX};
+	return m->status == MACHINE_RUNNING;
+}
+
+uint64_t machine_ram_resident(const struct machine *m)
+{
+	return 1 << 20;
+}
+
 static void quit(void *ctx)
 {
 }
@@ -80,7 +96,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
-	struct machine m = {.cfg = {.name = "fuzz", .ncpus = 2}, .status = MACHINE_RUNNING};
+	static const struct engine_ops engine = {.name = "fuzz"};
+	struct machine m = {.cfg = {.name = "fuzz", .engine = &engine, .ncpus = 2},
+			    .status = MACHINE_RUNNING};
 	char path[64];
 	struct control *c;
 	struct loop *loop;

@@ -298,6 +298,7 @@ void *dbt_slow(struct vcpu *c)
 	gpa_t gpa;
 
 	at_site(c, s);
+	c->d.slow++;
 	if (access == 0xff || misaligned || !is_canonical(lin) ||
 	    (lin & 0xfff) + s->size > MEM_PAGE_SIZE || tag_of(c, lin, access) == page)
 		return leave_with(c, DBT_EXIT_STEP);

@@ -247,12 +247,49 @@ static void interp_log_changed(struct engine_vm *vm)
 			sched_yield(); /* microseconds: it polls at every block */
 }
 
+/* Their owner counts without atomics: a reader may be one event behind. */
+static uint64_t counter(const uint64_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
 static void interp_stats(const struct engine_vcpu *v, struct engine_stats *out)
 {
-	out->insns = __atomic_load_n(&v->c.insns, __ATOMIC_RELAXED);
-	out->exits = __atomic_load_n(&v->c.exits, __ATOMIC_RELAXED);
-	out->tlb_misses = __atomic_load_n(&v->c.tlb_misses, __ATOMIC_RELAXED);
-	out->decoded = __atomic_load_n(&v->c.decoded, __ATOMIC_RELAXED);
+	const struct dbt_vcpu *d = &v->c.d;
+
+	*out = (struct engine_stats){
+		.insns = counter(&v->c.insns),
+		.insns_exact = !v->c.dbt,
+		.exits = counter(&v->c.exits),
+		.tlb_misses = counter(&v->c.tlb_misses),
+		.decoded = counter(&v->c.decoded),
+		.lookups = counter(&d->lookups),
+		.lookup_misses = counter(&d->misses),
+		.link_exits = counter(&d->links),
+		.helpers = counter(&d->helpers),
+		.steps = counter(&d->steps),
+		.slow = counter(&d->slow),
+		.refills = counter(&d->refills),
+	};
+}
+
+static bool soft_vm_stats(const struct engine_vm *vm, struct engine_vm_stats *out)
+{
+	const struct dbt *d = vm->dbt;
+
+	if (!d)
+		return false;
+	*out = (struct engine_vm_stats){
+		.cache_bytes = d->bytes,
+		.cache_used = __atomic_load_n(&d->used, __ATOMIC_RELAXED),
+		.blocks = counter(&d->stats.translated),
+		.guest_bytes = counter(&d->stats.translated_bytes),
+		.code_bytes = counter(&d->stats.code_bytes),
+		.links = counter(&d->stats.links),
+		.invalidated = counter(&d->stats.invalidated),
+		.flushes = counter(&d->stats.flushes),
+	};
+	return true;
 }
 
 /* The two differ in whether a VM has a translator. */
@@ -261,7 +298,7 @@ static void interp_stats(const struct engine_vcpu *v, struct engine_stats *out)
 	.run = interp_run, .kick = interp_kick, .can_inject = engine_can_inject,               \
 	.inject = interp_inject, .inject_nmi = interp_inject_nmi, .window = interp_window,     \
 	.get_state = interp_get_state, .set_state = interp_set_state,                          \
-	.log_changed = interp_log_changed, .stats = interp_stats
+	.log_changed = interp_log_changed, .stats = interp_stats, .vm_stats = soft_vm_stats
 
 const struct engine_ops engine_interp = {
 	.name = "interp",

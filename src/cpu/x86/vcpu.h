@@ -119,7 +119,7 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint64_t stack; /* host's, of the call that entered */
 	/* the shadow stack: its empty top, how far it may go, and where it is while C runs */
 	uint64_t shadow, shadow_limit, sp;
-	uint64_t misses, helpers, steps, lookups, refills, links;
+	uint64_t misses, helpers, steps, lookups, slow, refills, links; /* events, for statistics */
 	uint64_t jump_pages[JUMP_PAGE_BITS / 64]; /* a bit for each page that jumps may lead to */
 	struct jump_entry jumps[JUMP_ENTRIES];
 };
