@@ -73,6 +73,7 @@ static unsigned flags_of(const struct insn *i)
 	case OP_SETCC:
 	case OP_JCC: return FE_READ;
 	case OP_VEC: return i->flags & INSN_WR_FLAGS ? FE_FULL : FE_NONE;
+	case OP_X87: return x87_flags_of(i);
 	default: return FE_NONE;
 	}
 }
@@ -96,6 +97,9 @@ static unsigned regs_of(const struct insn *i)
 	case OP_RET: return 1 << GPR_RSP;
 	case OP_POP: return 1 << GPR_RSP | rm;
 	case OP_VEC: return (i->vk_reg == VK_GPR ? reg : 0) | (i->vk_rm == VK_GPR ? rm : 0);
+	case OP_X87:
+	case OP_WAIT:
+	case OP_EMMS: return x87_regs_of(i);
 	default: break;
 	}
 	switch (i->form) {
@@ -123,6 +127,8 @@ void classify(const struct lowering *l, struct t_insn *t)
 
 	if (i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL)
 		t->native = is_native_vec(l, i);
+	else if (i->op == OP_X87 || i->op == OP_WAIT || i->op == OP_EMMS)
+		t->native = is_native_x87(l, i);
 	else if (i->flags & INSN_BRANCH)
 		t->native = is_native_branch(i);
 	else

@@ -67,6 +67,7 @@ struct flags_recipe { /* how to compute flags again; registers are the guest's *
 };
 
 struct dbt_block;
+struct x87_last;
 
 struct dbt_site { /* a place where translated code calls C */
 	struct dbt_block *block;
@@ -77,6 +78,7 @@ struct dbt_site { /* a place where translated code calls C */
 	bool ends;	      /* helper calls: nothing follows */
 	uint32_t retry, next; /* offsets in the cache: the access again; the next instruction */
 	struct insn *insn;    /* of helper calls */
+	const struct x87_last *x87; /* what the pointers in s.fx lack, or NULL */
 };
 
 struct dbt_link { /* a direct jump out of a block */
@@ -158,7 +160,7 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 
 	/* common code, offsets */
 	uint32_t enter, leave_saved, slow, slow_site, helper, link_exit, lookup_exit, vec_load;
-	uint32_t ret_miss, ret_empty;
+	uint32_t x87_load, x87_save, ret_miss, ret_empty;
 };
 
 /* Host register of each guest register; H_NONE: in memory. */
@@ -203,6 +205,11 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 
 /* Emit what all blocks use: entering, leaving, calls of C. */
 void dbt_emit_glue(struct dbt *d);
+
+/* --- lower_x87.c ------------------------------------------------------------------- */
+
+/* Make the x87 pointers in s.fx those of @s's place; s->x87 is not NULL. */
+void x87_set_pointers(struct vcpu *c, const struct dbt_site *s);
 
 /* --- run.c ------------------------------------------------------------------------- */
 

@@ -95,17 +95,75 @@ static void emit_vec_load(struct dbt *d, struct assembler *a)
 	ret(a);
 }
 
-/* CMP [vec_live], 0; JE over; CALL save; over: */
-static void save_if_live(struct dbt *d, struct assembler *a, uint32_t save)
+/* All but the pointers, by way of XMM0. */
+static void x87_copy(struct assembler *a, size_t to, size_t from)
+{
+	struct host_enc load = {.map = 1, .op = 0x10}, store = {.map = 1, .op = 0x11},
+			movzx = {.map = 1, .op = 0xb6};
+
+	a_load32(a, H_RAX, op_vcpu(from + offsetof(struct cpu_fxsave, fcw)));
+	a_store32(a, H_RAX, op_vcpu(to + offsetof(struct cpu_fxsave, fcw)));
+	a_enc(a, &movzx, H_RAX, op_vcpu(from + offsetof(struct cpu_fxsave, ftw)));
+	a_op(a, false, 0x88, H_RAX, op_vcpu(to + offsetof(struct cpu_fxsave, ftw)));
+	for (unsigned n = 0; n < 8; n++) {
+		size_t st = offsetof(struct cpu_fxsave, st) + 16 * n;
+
+		a_enc(a, &load, 0, op_vcpu(from + st));
+		a_enc(a, &store, 0, op_vcpu(to + st));
+	}
+}
+
+static void fxsave(struct assembler *a, bool store)
+{
+	struct host_enc e = {.map = 1, .op = 0xae, .w = true};
+
+	a_enc(a, &e, store ? 0 : 1, op_vcpu(VC(d.x87_image)));
+}
+
+/* FXSAVE takes the vectors along, which are nobody's here.  FNINIT is for C code. */
+static void emit_x87_save(struct dbt *d, struct assembler *a)
+{
+	d->x87_save = here(d, a);
+	fxsave(a, true);
+	a1(a, 0xdb);
+	a1(a, 0xe3);
+	x87_copy(a, VC(s.fx), VC(d.x87_image));
+	store_byte(a, VC(d.x87_live), 0);
+	ret(a);
+}
+
+/* ... and FXRSTOR gets them back as they are; it leaves their upper halves alone. */
+static void emit_x87_load(struct dbt *d, struct assembler *a)
+{
+	struct host_enc movups = {.map = 1, .op = 0x11};
+
+	d->x87_load = here(d, a);
+	for (unsigned n = 0; n < 16; n++)
+		a_enc(a, &movups, n,
+		      op_vcpu(VC(d.x87_image) + offsetof(struct cpu_fxsave, xmm) + 16 * n));
+	mxcsr(a, true, VC(d.x87_image) + offsetof(struct cpu_fxsave, mxcsr));
+	x87_copy(a, VC(d.x87_image), VC(s.fx));
+	fxsave(a, false);
+	store_byte(a, VC(d.x87_live), 1);
+	ret(a);
+}
+
+/* CMP [@live], 0; JE over; CALL save; over: */
+static void save_if(struct dbt *d, struct assembler *a, size_t live, uint32_t save)
 {
 	uint8_t *over, *call;
 
-	a_op(a, false, 0x80, ALU_CMP, op_vcpu(VC(d.vec_live)));
+	a_op(a, false, 0x80, ALU_CMP, op_vcpu(live));
 	a1(a, 0);
 	over = a_jcc(a, CC_E);
 	call = a_call(a);
 	a_patch(call, d->rw + save);
 	a_patch(over, a->p);
+}
+
+static void save_if_live(struct dbt *d, struct assembler *a, uint32_t save)
+{
+	save_if(d, a, VC(d.vec_live), save);
 }
 
 /* void enter(void *code) */
@@ -139,6 +197,7 @@ static void emit_leave(struct dbt *d, struct assembler *a, uint32_t save)
 	guest_registers(a, true);
 	save_if_live(d, a, save);
 	d->leave_saved = here(d, a);
+	save_if(d, a, VC(d.x87_live), d->x87_save);
 	a_load(a, H_RSP, op_vcpu(VC(d.stack)));
 	a_alu_imm(a, true, ALU_ADD, op_reg(H_RSP), 8);
 	for (unsigned n = ARRAY_SIZE(callee_saved); n-- > 0;)
@@ -195,6 +254,7 @@ static void emit_helper(struct dbt *d, struct assembler *a, uint32_t save)
 	a_store32(a, H_RCX, op_vcpu(VC(d.site)));
 	guest_registers(a, true);
 	save_if_live(d, a, save);
+	save_if(d, a, VC(d.x87_live), d->x87_save);
 	emit_c_call(d, a, dbt_helper);
 	guest_registers(a, false);
 	resume(a);
@@ -228,6 +288,8 @@ void dbt_emit_glue(struct dbt *d)
 
 	emit_vec_save(d, &a);
 	emit_vec_load(d, &a);
+	emit_x87_save(d, &a);
+	emit_x87_load(d, &a);
 	emit_leave(d, &a, save);
 	emit_slow(d, &a, save);
 	emit_helper(d, &a, save);

@@ -210,6 +210,7 @@ struct dbt_site *site_new(struct lowering *l, uint32_t *number)
 		.block = l->b, .align = 1, .rip_off = (uint32_t)(l->t->rip - l->b->rip)};
 	if (!l->home)
 		s->flags = l->recipe;
+	s->x87 = x87_at_site(l);
 	return s;
 }
 

@@ -39,6 +39,14 @@ struct ea {		     /* a guest address on its way to a host register */
 	int64_t disp;
 };
 
+struct x87_last {     /* the last x87 instruction, as far as s.fx does not know of it yet */
+	bool pending; /* instruction pointer and opcode */
+	bool operand; /* operand pointer: of @ea, whose registers are still the same */
+	uint16_t fop;
+	uint32_t rip_off;
+	struct ea ea;
+};
+
 struct cold_access { /* the way out of an address check, emitted behind the block */
 	struct ea ea;
 	uint8_t *jump;
@@ -47,7 +55,15 @@ struct cold_access { /* the way out of an address check, emitted behind the bloc
 
 struct cold_jump { /* something else out of line */
 	uint8_t *jump, *back;
-	enum { COLD_VEC_LOAD, COLD_STEP, COLD_MISS, COLD_LINK, COLD_POLL, COLD_SHADOW } kind;
+	enum {
+		COLD_VEC_LOAD,
+		COLD_X87_LOAD,
+		COLD_STEP,
+		COLD_MISS,
+		COLD_LINK,
+		COLD_POLL,
+		COLD_SHADOW
+	} kind;
 	uint32_t site;
 	struct dbt_link *link;
 	int32_t pop; /* COLD_MISS: what is added to RSP */
@@ -63,13 +79,16 @@ struct lowering {
 	struct t_insn *t; /* the current instruction */
 	struct t_insn *insns;
 	unsigned n, view;
-	bool vec, avx; /* may be used natively */
+	bool vec, avx, x87; /* may be used natively */
 
 	bool home, host;	    /* where the guest's flags are */
 	struct flags_recipe recipe; /* kind FLAGS_HOME: none */
 	bool recipe_lasts;	    /* nothing writes its registers before it is needed no more */
 	bool vec_known;		    /* d.vec_live is set */
-	bool failed;		    /* out of sites or memory */
+	bool x87_known;		    /* d.x87_live is set */
+	struct x87_last last;
+	const struct x87_last *last_shared; /* a copy of @last that sites have, or NULL */
+	bool failed;			    /* out of sites or memory */
 
 	unsigned naccess, njump;
 	struct cold_access access[COLD_MAX];
@@ -135,6 +154,25 @@ bool is_native_int(const struct insn *i);
 unsigned lower_stack_run(struct lowering *l);
 bool lower_vec(struct lowering *l, const struct insn *i); /* lower_vec.c */
 bool is_native_vec(const struct lowering *l, const struct insn *i);
+
+/* --- lower_x87.c ------------------------------------------------------------------------ */
+
+void lower_x87(struct lowering *l, const struct insn *i);
+bool is_native_x87(const struct lowering *l, const struct insn *i);
+unsigned x87_flags_of(const struct insn *i);
+unsigned x87_regs_of(const struct insn *i);
+/* May DBT_KEY_X87 be another one behind @i? */
+bool x87_ends_block(const struct lowering *l, const struct insn *i);
+/* The host's unit is to be the guest's.  Destroys host flags. */
+void need_x87(struct lowering *l);
+/* The current instruction is about to be lowered / the block to be left. */
+void x87_before(struct lowering *l);
+void x87_before_exit(struct lowering *l);
+/* C code ran: nothing is known of the unit. */
+void x87_forget(struct lowering *l);
+/* For a site of the current instruction. */
+const struct x87_last *x87_at_site(struct lowering *l);
+
 /* lower_ctl.c: branches.  True: the block ends here. */
 bool lower_branch(struct lowering *l, const struct insn *i);
 bool is_native_branch(const struct insn *i);

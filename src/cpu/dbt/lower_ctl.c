@@ -428,6 +428,7 @@ void lower_helper(struct lowering *l, const struct insn *i, bool ends)
 	s->next = offset_of(l, l->a.p);
 	l->host = false;
 	l->vec_known = false;
+	x87_forget(l);
 }
 
 /* --- out of line ----------------------------------------------------------------------------- */
@@ -503,12 +504,14 @@ void emit_cold(struct lowering *l)
 			a_patch(j->jump, l->a.p);
 			emit_site_call(l, j->site);
 			break;
-		case COLD_VEC_LOAD: {
+		case COLD_VEC_LOAD:
+		case COLD_X87_LOAD: {
 			uint8_t *at;
 
 			a_patch(j->jump, l->a.p);
 			at = a_call(&l->a);
-			a_patch(at, l->d->rw + l->d->vec_load);
+			a_patch(at, l->d->rw + (j->kind == COLD_VEC_LOAD ? l->d->vec_load
+									 : l->d->x87_load));
 			a_jmp_to(&l->a, j->back);
 		}
 		}

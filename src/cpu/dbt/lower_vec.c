@@ -21,14 +21,28 @@ static bool has_imm8(const struct insn *i)
 			       (i->opcode >= 0xc4 && i->opcode <= 0xc6));
 }
 
-/* Implicit registers, MMX, and SSE4a's two immediates. */
+/* Implicit registers, and SSE4a's two immediates. */
 static bool is_special(const struct insn *i)
 {
-	if (i->vk_reg == VK_MMX || i->vk_rm == VK_MMX)
-		return true;
 	if (i->map == 3 && (i->opcode & 0xfc) == 0x60) /* PCMPxSTRx */
 		return true;
 	return i->map == 1 && (i->opcode == 0x78 || i->opcode == 0x79);
+}
+
+static bool has_mmx(const struct insn *i)
+{
+	return i->vk_reg == VK_MMX || i->vk_rm == VK_MMX;
+}
+
+static bool has_xmm(const struct insn *i)
+{
+	return i->vk_reg == VK_XMM || i->vk_rm == VK_XMM || !has_mmx(i);
+}
+
+/* CVTPI2PS and CVTPI2PD from memory: whether they switch the unit to MMX depends on the CPU. */
+static bool is_native_mmx(const struct insn *i)
+{
+	return !(is_mem(i) && i->opcode == 0x2a);
 }
 
 bool is_native_vec(const struct lowering *l, const struct insn *i)
@@ -37,6 +51,10 @@ bool is_native_vec(const struct lowering *l, const struct insn *i)
 		return l->avx;
 	if (i->op != OP_VEC || is_special(i) || (is_mem(i) && (i->adsize == 2 || !i->msize)))
 		return false;
+	if (has_mmx(i) && !(l->x87 && is_native_mmx(i)))
+		return false;
+	if (has_mmx(i) && !has_xmm(i))
+		return true;
 	return i->flags & INSN_VEX ? l->avx : l->vec;
 }
 
@@ -73,7 +91,12 @@ bool lower_vec(struct lowering *l, const struct insn *i)
 	unsigned reg = i->vk_reg == VK_NONE ? i->modrm >> 3 & 7 : i->reg;
 	struct host_op rm;
 
-	need_vectors(l);
+	if (has_xmm(i))
+		need_vectors(l);
+	if (has_mmx(i))
+		need_x87(l);
+	if (i->vk_reg == VK_MMX)
+		reg &= 7;
 	if (i->op != OP_VEC) {
 		a1(&l->a, 0xc5);
 		a1(&l->a, i->op == OP_VZEROUPPER ? 0xf8 : 0xfc);
@@ -87,7 +110,7 @@ bool lower_vec(struct lowering *l, const struct insn *i)
 			l, &ea, i->msize, i->flags & INSN_MEM_W ? ACCESS_WRITE : ACCESS_READ,
 			i->flags & INSN_ALIGN ? i->msize : 1, reg_gpr && host_of[i->reg] == H_NONE);
 	} else if (!rm_gpr) {
-		rm = op_reg(i->rm);
+		rm = op_reg(i->vk_rm == VK_MMX ? i->rm & 7 : i->rm);
 	} else if (host_of[i->rm] != H_NONE) {
 		rm = op_reg(host_of[i->rm]);
 	} else {

@@ -11,6 +11,8 @@
 #include "cpu/interp/interp.h"
 #include "cpu/x86/fpu/stub.h"
 
+enum { FCW_EXC = 0x3f, FSW_ES = 0x80 };
+
 /* --- flags -------------------------------------------------------------------------------- */
 
 static uint16_t flags_split(uint64_t rflags)
@@ -79,6 +81,9 @@ static uint8_t key_of(const struct vcpu *c)
 		    (s->xcr0 & (XCR0_SSE | XCR0_AVX)) == (XCR0_SSE | XCR0_AVX))
 			key |= DBT_KEY_AVX;
 	}
+	if (!(s->cr0 & (CR0_EM | CR0_TS)) && (s->fx.fcw & FCW_EXC) == FCW_EXC &&
+	    !(s->fx.fsw & FSW_ES))
+		key |= DBT_KEY_X87;
 	return (uint8_t)key;
 }
 
@@ -276,6 +281,8 @@ static void at_site(struct vcpu *c, const struct dbt_site *s)
 	c->d.flags = recipe_flags(c, &s->flags);
 	flags_merge(c, c->d.flags);
 	c->insn_rip = c->s.rip = s->block->rip + s->rip_off;
+	if (s->x87)
+		x87_set_pointers(c, s);
 	c->run_start = c->cur = NULL;
 	c->code_page = 0;
 }
@@ -393,6 +400,8 @@ static bool step_inside(struct vcpu *c, uint32_t epoch)
 void dbt_unwound(struct vcpu *c)
 {
 	c->d.vec_live = 0; /* saved before C ran */
+	if (c->d.x87_live)
+		((void (*)(void))(c->dbt->rx + c->dbt->x87_save))();
 	step_outside(c);
 }
 

@@ -16,14 +16,15 @@ enum { JRCXZ = 0xe3 };
 
 /* --- decoding ------------------------------------------------------------------------- */
 
-static bool is_last(const struct insn *i)
+static bool is_last(const struct lowering *l, const struct insn *i)
 {
 	switch (i->op) {
 	case OP_JCC: return !is_native_branch(i);
-	case OP_LDMXCSR: /* these may change what vector code may do */
+	case OP_LDMXCSR: /* these may change what may be done natively */
 	case OP_FXRSTOR:
 	case OP_XRSTOR:
 	case OP_XRSTORS: return true;
+	case OP_X87: return x87_ends_block(l, i);
 	default: return block_ends(i);
 	}
 }
@@ -79,7 +80,7 @@ static unsigned decode(struct lowering *l, const struct code_at *at, struct t_in
 		l->b->ncheck += t->native;
 		pos += (unsigned)len;
 		n++;
-		if (is_last(&t->i) || !is_bound(&t->i) || (l->d->check && !t->native))
+		if (is_last(l, &t->i) || !is_bound(&t->i) || (l->d->check && !t->native))
 			break;
 	}
 	l->b->bytes = (uint16_t)pos;
@@ -141,13 +142,17 @@ static void lower_all(struct lowering *l)
 		const struct insn *i = &l->insns[k].i;
 
 		l->t = &l->insns[k];
+		x87_before(l);
 		if (!l->t->native) {
-			ended = is_last(i) || !is_bound(i);
+			ended = is_last(l, i) || !is_bound(i);
 			lower_helper(l, i, ended);
 		} else if (i->flags & INSN_BRANCH) {
+			x87_before_exit(l);
 			ended = lower_branch(l, i);
 		} else if (i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL) {
 			lower_vec(l, i);
+		} else if (i->op == OP_X87 || i->op == OP_WAIT || i->op == OP_EMMS) {
+			lower_x87(l, i);
 		} else {
 			unsigned run = i->op == OP_PUSH || i->op == OP_POP ? lower_stack_run(l) : 0;
 
@@ -157,6 +162,8 @@ static void lower_all(struct lowering *l)
 				lower_int(l, i);
 		}
 	}
+	if (!ended)
+		x87_before_exit(l);
 	if (!ended)
 		lower_end(l, l->b->rip + l->b->bytes);
 	emit_cold(l);
@@ -177,7 +184,10 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 	l.view = c->view;
 	l.vec = c->d.key & DBT_KEY_SSE;
 	l.avx = c->d.key & DBT_KEY_AVX;
-	l.host = l.recipe_lasts = l.vec_known = l.failed = false;
+	l.x87 = c->d.key & DBT_KEY_X87;
+	l.host = l.recipe_lasts = l.vec_known = l.x87_known = l.failed = false;
+	l.last = (struct x87_last){0};
+	l.last_shared = NULL;
 	l.recipe = (struct flags_recipe){0};
 	l.naccess = l.njump = 0;
 	l.b = dbt_alloc(d, sizeof(*l.b));

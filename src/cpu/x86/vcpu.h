@@ -80,6 +80,7 @@ enum { /* bits of dbt_vcpu.key beside the view: what code may do natively */
        DBT_KEY_SSE = 1 << 2,
        DBT_KEY_AVX = 1 << 3,
        DBT_KEY_USER = 1 << 4,
+       DBT_KEY_X87 = 1 << 5,
 };
 
 enum { JUMP_PAGE_BITS = 4096 };
@@ -101,6 +102,7 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint32_t gen_live; /* atomic: generation of valid jump entries; 0: something is requested */
 	uint16_t flags;	   /* home of the guest's flags: AH as LAHF has it, AL 1 for OF */
 	uint8_t vec_live;  /* vector registers are in the host's */
+	uint8_t x87_live;  /* and so is the x87 and MMX state, but for its pointers */
 	uint8_t key;	   /* of the code that may run now */
 	uint32_t host_mxcsr;
 	uint32_t site;			   /* that called C */
@@ -115,6 +117,7 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	struct insn insn;		    /* that a handler runs now */
 	bool in_code;			    /* atomic: translated code may be running */
 	uint64_t lin, resume, tmp;
+	struct cpu_fxsave x87_image; /* on its way between s.fx and the host's unit */
 	struct dbt_link *link;
 	uint64_t stack; /* host's, of the call that entered */
 	/* the shadow stack: its empty top, how far it may go, and where it is while C runs */
