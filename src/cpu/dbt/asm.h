@@ -276,6 +276,20 @@ static inline void a_mov_imm(struct assembler *a, unsigned reg, uint64_t v)
 	}
 }
 
+/* One NOP of @n bytes, up to 3. */
+static inline void a_nop(struct assembler *a, unsigned n)
+{
+	if (n == 3) {
+		a1(a, 0x0f);
+		a1(a, 0x1f);
+		a1(a, 0x00);
+		return;
+	}
+	if (n == 2)
+		a1(a, 0x66);
+	a1(a, 0x90);
+}
+
 /* Jumps return the address of their rel32, for a_patch(). */
 static inline uint8_t *a_jcc(struct assembler *a, unsigned cc)
 {
@@ -299,7 +313,7 @@ static inline uint8_t *a_call(struct assembler *a)
 	return a->p - 4;
 }
 
-/* Make the jump whose rel32 is at @at go to @to: atomic, if @at is aligned to 4. */
+/* Make the jump whose rel32 is at @at go to @to: atomic, if it is in one quadword. */
 static inline void a_patch(uint8_t *at, const uint8_t *to)
 {
 	__atomic_store_n((uint32_t *)at, (uint32_t)(to - (at + 4)), __ATOMIC_RELEASE);

@@ -216,9 +216,10 @@ void dbt_watch(struct dbt *d, struct vcpu *c, gpa_t gpa)
 
 /* --- finding code -------------------------------------------------------------------------- */
 
-static size_t hash_block(uint32_t xid, uint64_t rip)
+static size_t hash_block(uint32_t xid, uint64_t rip, bool plain)
 {
-	uint64_t h = ((uint64_t)xid << 12 | (rip & 0xfff)) * 0x9e3779b97f4a7c15ULL;
+	uint64_t h = ((uint64_t)xid << 13 | (uint64_t)plain << 12 | (rip & 0xfff)) *
+		     0x9e3779b97f4a7c15ULL;
 
 	return h >> (64 - DBT_HASH_BITS);
 }
@@ -228,13 +229,14 @@ static size_t hash_page(uint64_t v)
 	return (v >> 12) * 0x9e3779b97f4a7c15ULL >> (64 - DBT_PAGE_HASH_BITS);
 }
 
-struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip)
+struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip, bool plain)
 {
 	struct dbt_block *b;
 
-	b = __atomic_load_n(&d->hash[hash_block(xid, rip)], __ATOMIC_ACQUIRE);
+	b = __atomic_load_n(&d->hash[hash_block(xid, rip, plain)], __ATOMIC_ACQUIRE);
 	for (; b; b = __atomic_load_n(&b->next, __ATOMIC_ACQUIRE))
-		if (b->rip == rip && b->xid == xid && !__atomic_load_n(&b->dead, __ATOMIC_ACQUIRE))
+		if (b->rip == rip && b->xid == xid && b->plain == plain &&
+		    !__atomic_load_n(&b->dead, __ATOMIC_ACQUIRE))
 			return b;
 	return NULL;
 }
@@ -286,7 +288,7 @@ static int note_block(struct dbt *d, struct dbt_block *b, gpa_t gpa)
 
 int dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at)
 {
-	struct dbt_block **head = &d->hash[hash_block(b->xid, b->rip)];
+	struct dbt_block **head = &d->hash[hash_block(b->xid, b->rip, b->plain)];
 
 	if (note_block(d, b, at->page.gpa) || (at->next.host && note_block(d, b, at->next.gpa)))
 		return -ENOMEM;
@@ -331,7 +333,7 @@ static void unlink_jump(struct dbt *d, struct dbt_link *k)
 
 static void unhash(struct dbt *d, struct dbt_block *b)
 {
-	struct dbt_block **p = &d->hash[hash_block(b->xid, b->rip)];
+	struct dbt_block **p = &d->hash[hash_block(b->xid, b->rip, b->plain)];
 
 	while (*p && *p != b)
 		p = &(*p)->next;

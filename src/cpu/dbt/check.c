@@ -184,6 +184,8 @@ bool dbt_check_block(struct vcpu *c, struct dbt_block *b)
 			interp_step(c); /* it stopped on the way: go on from there */
 			return true;
 		}
+		if (c->d.exit == DBT_EXIT_PLAIN && !c->s.exc_pending)
+			return true;
 		got = c->s;
 		normalize(&k->interp);
 		normalize(&got);

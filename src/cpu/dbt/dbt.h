@@ -46,6 +46,7 @@ enum {
 enum dbt_exit {
 	DBT_EXIT_LOOKUP, /* go on at s.rip */
 	DBT_EXIT_LINK,	 /* the same, and d.link can be patched to go there by itself */
+	DBT_EXIT_PLAIN,	 /* as LINK, to the plain variant of the block at s.rip */
 	DBT_EXIT_STEP,	 /* the interpreter is to run the instruction at s.rip */
 };
 
@@ -89,6 +90,7 @@ struct dbt_link { /* a direct jump out of a block */
 	uint32_t unlinked;	  /* where it goes then */
 	uint32_t xid;		  /* guarded: the only page it may ever lead to, or 0 */
 	bool flags_host, poll;
+	bool plain; /* to the plain variant of a block */
 };
 
 struct dbt_block {
@@ -103,6 +105,7 @@ struct dbt_block {
 	uint16_t bytes, ninsns;
 	uint16_t ncheck; /* instructions that lock-step can compare: all before a helper */
 	bool dead;
+	bool plain;	     /* made without shared address checks */
 	struct dbt_link *in; /* jumps linked to it */
 };
 
@@ -127,6 +130,7 @@ struct ram_page { /* a page of RAM that has translations */
 
 struct code_at { /* where guest code is */
 	uint64_t rip;
+	bool plain;
 	struct code_part {
 		const uint8_t *host; /* of the page */
 		gpa_t gpa;
@@ -159,8 +163,8 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	bool check; /* lock-step: blocks end at helpers, and nothing is linked */
 
 	/* common code, offsets */
-	uint32_t enter, leave_saved, slow, slow_site, helper, link_exit, lookup_exit, vec_load;
-	uint32_t x87_load, x87_save, ret_miss, ret_empty;
+	uint32_t enter, leave_saved, slow, slow_site, helper, link_exit, plain_exit, lookup_exit;
+	uint32_t vec_load, x87_load, x87_save, ret_miss, ret_empty;
 };
 
 /* Host register of each guest register; H_NONE: in memory. */
@@ -179,7 +183,7 @@ void *dbt_alloc(struct dbt *d, size_t bytes);
 /* Everything goes.  Locked; other vCPUs are made to leave translated code. */
 void dbt_flush(struct dbt *d, struct vcpu *c);
 /* Any thread, without the lock. */
-struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip);
+struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip, bool plain);
 MUST_CHECK int dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at);
 /* Nothing is to lead to @b any more.  Locked. */
 void dbt_kill(struct dbt *d, struct dbt_block *b);

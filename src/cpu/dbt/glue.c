@@ -186,14 +186,18 @@ static void emit_enter(struct dbt *d, struct assembler *a)
 
 static void emit_leave(struct dbt *d, struct assembler *a, uint32_t save)
 {
-	uint8_t *leave;
+	uint8_t *leave[2];
 
+	d->plain_exit = here(d, a);
+	store_byte(a, VC(d.exit), DBT_EXIT_PLAIN);
+	leave[0] = a_jmp(a);
 	d->link_exit = here(d, a);
 	store_byte(a, VC(d.exit), DBT_EXIT_LINK);
-	leave = a_jmp(a);
+	leave[1] = a_jmp(a);
 	d->lookup_exit = here(d, a);
 	store_byte(a, VC(d.exit), DBT_EXIT_LOOKUP);
-	a_patch(leave, a->p);
+	a_patch(leave[0], a->p);
+	a_patch(leave[1], a->p);
 	guest_registers(a, true);
 	save_if_live(d, a, save);
 	d->leave_saved = here(d, a);

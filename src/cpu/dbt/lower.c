@@ -119,6 +119,14 @@ void flags_to_host(struct lowering *l)
 	l->host = true;
 }
 
+void emit_recipe_home(struct lowering *l, const struct flags_recipe *r)
+{
+	if (r->kind == FLAGS_HOME)
+		return;
+	emit_recipe(l, r);
+	emit_flags_save(&l->a);
+}
+
 void flags_to_home(struct lowering *l)
 {
 	if (l->home)
@@ -357,6 +365,7 @@ static void cold_access(struct lowering *l, const struct ea *ea, unsigned size, 
 	s->align = (uint8_t)align;
 	s->retry = (uint32_t)(retry - l->d->rw);
 	c->ea = *ea;
+	c->fold = NULL;
 	c->jump = a_jcc(&l->a, cc);
 	if (l->naccess == COLD_MAX - 1)
 		l->failed = true;
@@ -493,4 +502,53 @@ struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned siz
 	a_load(a, H_RCX, slot_field(l, offsetof(struct tlb_entry, host)));
 	a_op(a, true, 0x01, H_RAX, op_reg(H_RCX));
 	return op_mem(H_RCX, 0);
+}
+
+static struct host_op fold_slot(unsigned fold)
+{
+	return op_vcpu(VC(d.fold) + (fold - 1) * sizeof(uint64_t));
+}
+
+/* The first of a group: check all of it, and keep the host's address of its start. */
+static struct host_op emit_group(struct lowering *l, const struct ea *ea, unsigned size,
+				 const struct fold *f)
+{
+	struct assembler *a = &l->a;
+	struct ea all = *ea;
+	struct host_op op, start;
+
+	all.disp += f->lo - l->t->fold_off;
+	flags_clobber(l);
+	emit_check(l, &all, ea, size, (unsigned)(f->hi - f->lo),
+		   f->write ? ACCESS_WRITE : ACCESS_READ, 1);
+	if (l->naccess) {
+		l->access[l->naccess - 1].fold = f;
+		l->access[l->naccess - 1].rip = l->t->rip;
+	}
+	if (ea_base_only(ea, &op) && ea_base_only(&all, &start)) {
+		a_load(a, H_RCX, slot_field(l, offsetof(struct tlb_entry, addend)));
+		a_lea(a, true, H_RAX, start);
+		a_store(a, H_RAX, fold_slot(l->t->fold));
+		return op;
+	}
+	a_load(a, H_RCX, slot_field(l, offsetof(struct tlb_entry, host)));
+	a_op(a, true, 0x01, H_RAX, op_reg(H_RCX));
+	a_store(a, H_RCX, fold_slot(l->t->fold));
+	return op_mem(H_RCX, (int32_t)(l->t->fold_off - f->lo));
+}
+
+struct host_op emit_operand(struct lowering *l, const struct insn *i, bool keep_rax)
+{
+	unsigned size = i->msize ? i->msize : i->opsize;
+	struct ea ea = ea_of(l, i);
+	const struct fold *f;
+
+	if (!l->t->fold || l->fold[l->t->fold - 1].members == 1)
+		return emit_access(l, &ea, size, i->flags & INSN_MEM_W ? ACCESS_WRITE : ACCESS_READ,
+				   i->flags & INSN_ALIGN ? i->msize : 1, keep_rax);
+	f = &l->fold[l->t->fold - 1];
+	if (l->t == f->first)
+		return emit_group(l, &ea, size, f);
+	a_load(&l->a, H_RCX, fold_slot(l->t->fold));
+	return op_mem(H_RCX, (int32_t)(l->t->fold_off - f->lo));
 }

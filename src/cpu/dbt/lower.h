@@ -28,6 +28,15 @@ struct t_insn {
 	uint8_t fe;
 	uint16_t writes; /* guest registers */
 	bool native;
+	uint8_t fold;	  /* its operand is in group fold - 1; 0: in none */
+	int64_t fold_off; /* where in the group */
+};
+
+struct fold { /* accesses that share an address check (fold.c) */
+	const struct t_insn *first;
+	int64_t lo, hi; /* what they cover, in terms of fold_off */
+	uint16_t members, helpers;
+	bool write;
 };
 
 struct ea {		     /* a guest address on its way to a host register */
@@ -51,6 +60,8 @@ struct cold_access { /* the way out of an address check, emitted behind the bloc
 	struct ea ea;
 	uint8_t *jump;
 	uint32_t site;
+	const struct fold *fold; /* of a group, or NULL */
+	uint64_t rip;
 };
 
 struct cold_jump { /* something else out of line */
@@ -90,6 +101,8 @@ struct lowering {
 	const struct x87_last *last_shared; /* a copy of @last that sites have, or NULL */
 	bool failed;			    /* out of sites or memory */
 
+	struct fold fold[FOLD_MAX];
+	unsigned nfolds;
 	unsigned naccess, njump;
 	struct cold_access access[COLD_MAX];
 	struct cold_jump jump[COLD_MAX];
@@ -104,6 +117,8 @@ void flags_clobber(struct lowering *l);
 /* Guest flags are needed in the host's register / at home.  Use RAX. */
 void flags_to_host(struct lowering *l);
 void flags_to_home(struct lowering *l);
+/* Flags as @r computes them to d.flags, if they are not there already. */
+void emit_recipe_home(struct lowering *l, const struct flags_recipe *r);
 /* An instruction that sets all flags was emitted. */
 void flags_set_all(struct lowering *l);
 
@@ -121,6 +136,9 @@ void emit_address(struct lowering *l, unsigned dst, const struct ea *ea, int32_t
  */
 struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned size, unsigned access,
 			   unsigned align, bool keep_rax);
+
+/* The same for the memory operand of @i, whose check may be shared with others. */
+struct host_op emit_operand(struct lowering *l, const struct insn *i, bool keep_rax);
 
 /*
  * Check the stack from RSP + @disp for several instructions at once; RSP + @first is what
@@ -145,6 +163,8 @@ static inline size_t gpr_offset(unsigned g)
 
 /* --- the instructions ------------------------------------------------------------------ */
 
+/* Fill in l->fold and the instructions' groups. */
+void fold_accesses(struct lowering *l);
 /* What an instruction does to flags and registers, and whether it is lowered natively. */
 void classify(const struct lowering *l, struct t_insn *t);
 

@@ -18,11 +18,16 @@ static uint32_t offset_of(const struct lowering *l, const uint8_t *p)
 	return (uint32_t)(p - l->d->rw);
 }
 
-/* One-byte NOPs up to where a rel32 behind @before bytes of opcode is aligned. */
+/*
+ * A NOP, if a rel32 behind @before bytes of opcode would not lie in one aligned quadword, whose
+ * bytes can be modified at once (APM vol. 2, 7.6.1).
+ */
 static void align_rel32(struct lowering *l, unsigned before)
 {
-	while ((offset_of(l, l->a.p) + before) & 3)
-		a1(&l->a, 0x90);
+	unsigned at = (offset_of(l, l->a.p) + before) & 7;
+
+	if (at > 4)
+		a_nop(&l->a, 8 - at);
 }
 
 static void emit_rip(struct lowering *l, uint64_t rip)
@@ -300,16 +305,13 @@ static void emit_return_address(struct lowering *l, uint64_t next)
 
 static void emit_target(struct lowering *l, const struct insn *i)
 {
-	struct ea ea;
-
 	flags_to_home(l);
 	l->host = false;
 	if (!(i->flags & INSN_MEM)) {
 		a_mov(&l->a, H_RAX, reg_read(l, i->rm, H_RAX));
 		return;
 	}
-	ea = ea_of(l, i);
-	a_load(&l->a, H_RAX, emit_access(l, &ea, 8, ACCESS_READ, 1, false));
+	a_load(&l->a, H_RAX, emit_operand(l, i, false));
 }
 
 /* Before anything is stored: leave for the interpreter if RAX is no canonical address. */
@@ -439,29 +441,59 @@ static void emit_site_call(struct lowering *l, uint32_t site)
 	a_jmp_to(&l->a, l->d->rw + l->d->slow);
 }
 
+/* Leave for the target of @k, to be linked. */
+static void emit_link_exit(struct lowering *l, struct dbt_link *k)
+{
+	struct assembler *a = &l->a;
+
+	k->unlinked = offset_of(l, a->p);
+	if (k->flags_host)
+		emit_flags_save(a);
+	emit_rip(l, k->target);
+	a_mov_imm(a, H_RAX, (uintptr_t)k);
+	a_store(a, H_RAX, op_vcpu(VC(d.link)));
+	a_jmp_to(a, l->d->rw + (k->plain ? l->d->plain_exit : l->d->link_exit));
+}
+
 static void emit_unlinked(struct lowering *l, struct cold_jump *j)
 {
 	struct dbt_link *k = j->link;
-	struct assembler *a = &l->a;
 
 	if (!k->guard && !same_page(l, k->target)) { /* Jcc to another page */
-		a_patch(j->jump, a->p);
+		a_patch(j->jump, l->a.p);
 		if (!j->pop)
 			emit_flags_save(&l->a);
 		k->flags_host = k->poll = false;
 		emit_guarded(l, k, false); /* its way out comes behind: the list grows */
 		return;
 	}
-	a_patch(j->jump, a->p);
-	k->unlinked = offset_of(l, a->p);
+	a_patch(j->jump, l->a.p);
 	if (k->guard)
-		a_patch(l->d->rw + k->jump, a->p);
-	if (k->flags_host)
-		emit_flags_save(&l->a);
-	emit_rip(l, k->target);
-	a_mov_imm(a, H_RAX, (uintptr_t)k);
-	a_store(a, H_RAX, op_vcpu(VC(d.link)));
-	a_jmp_to(a, l->d->rw + l->d->link_exit);
+		a_patch(l->d->rw + k->jump, l->a.p);
+	emit_link_exit(l, k);
+}
+
+/* If the group crosses a page, its block has to go on without groups. */
+static void emit_crossing(struct lowering *l, const struct cold_access *c)
+{
+	struct assembler *a = &l->a;
+	int32_t first = (int32_t)(c->fold->lo - c->fold->first->fold_off);
+	struct dbt_link *k = link_new(l, c->rip);
+	uint8_t *within;
+
+	if (!k)
+		return;
+	emit_address(l, H_RAX, &c->ea, first);
+	a_lea(a, true, H_RCX, op_mem(H_RAX, (int32_t)(c->fold->hi - c->fold->lo - 1)));
+	a_op(a, true, 0x31, H_RCX, op_reg(H_RAX));
+	a_shift_imm(a, true, 5, H_RAX, 12);
+	within = a_jcc(a, CC_E);
+	emit_recipe_home(l, &l->d->sites[c->site].flags);
+	k->plain = true;
+	k->jump = offset_of(l, emit_goto(l, false));
+	a_patch(l->d->rw + k->jump, a->p);
+	emit_link_exit(l, k);
+	a_patch(within, a->p);
 }
 
 /* Not in the jump table: a bad address faults at the branch, with nothing done. */
@@ -481,6 +513,8 @@ void emit_cold(struct lowering *l)
 		struct cold_access *c = &l->access[n];
 
 		a_patch(c->jump, l->a.p);
+		if (c->fold)
+			emit_crossing(l, c);
 		emit_address(l, H_RAX, &c->ea, 0);
 		emit_site_call(l, c->site);
 	}

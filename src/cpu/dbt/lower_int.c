@@ -66,19 +66,6 @@ static void emit_insn(struct lowering *l, const struct insn *i, const struct nat
 	a_imm(&l->a, i->imm, n->imm_bytes);
 }
 
-static unsigned access_kind(const struct insn *i)
-{
-	return i->flags & INSN_MEM_W ? ACCESS_WRITE : ACCESS_READ;
-}
-
-static struct host_op memory_operand(struct lowering *l, const struct insn *i, bool keep_rax)
-{
-	struct ea ea = ea_of(l, i);
-
-	return emit_access(l, &ea, i->msize ? i->msize : i->opsize, access_kind(i),
-			   i->flags & INSN_ALIGN ? i->msize : 1, keep_rax);
-}
-
 /* With AH and its like: on copies in RAX (reg, or the only one) and RCX (r/m). */
 static void emit_high(struct lowering *l, const struct insn *i, const struct native *n)
 {
@@ -88,7 +75,7 @@ static void emit_high(struct lowering *l, const struct insn *i, const struct nat
 	struct host_op rm;
 
 	if (is_mem(i))
-		rm = memory_operand(l, i, true);
+		rm = emit_operand(l, i, true);
 	flags_before(l);
 	if (is_mem(i) && (rm.index != H_NONE || rm.base != H_RCX)) {
 		a_lea(&l->a, true, H_RCX, rm);
@@ -144,9 +131,9 @@ static void emit_generic(struct lowering *l, const struct insn *i, const struct 
 	if (n->enc.map == 1 && (n->enc.op == 0xa5 || n->enc.op == 0xad))
 		by_cl = true;
 	if (is_mem(i))
-		rm = memory_operand(l, i,
-				    (n->reg != REG_DIGIT && !pinned(i->reg)) ||
-					    l->t->fe & (FE_READ | FE_PART));
+		rm = emit_operand(l, i,
+				  (n->reg != REG_DIGIT && !pinned(i->reg)) ||
+					  l->t->fe & (FE_READ | FE_PART));
 	flags_before(l);
 	if (!is_mem(i))
 		rm = register_operand(l, i, n, by_cl ? H_RAX : H_RCX, &copied);
@@ -203,7 +190,7 @@ static void emit_mul(struct lowering *l, const struct insn *i)
 	struct host_op rm;
 
 	if (is_mem(i))
-		rm = memory_operand(l, i, true);
+		rm = emit_operand(l, i, true);
 	else
 		rm = pinned(i->rm) ? op_reg(host_of[i->rm]) : op_vcpu(gpr_offset(i->rm));
 	flags_before(l);
@@ -236,7 +223,7 @@ static void emit_div(struct lowering *l, const struct insn *i)
 
 	flags_to_home(l);
 	if (is_mem(i))
-		a_op(a, w, 0x8b, H_RCX, memory_operand(l, i, false));
+		a_op(a, w, 0x8b, H_RCX, emit_operand(l, i, false));
 	else
 		a_mov(a, H_RCX, reg_read(l, i->rm, H_RCX));
 	l->host = false;
@@ -274,7 +261,7 @@ static void emit_push(struct lowering *l, const struct insn *i)
 		a_op(a, true, 0xc7, 0, to);
 		a4(a, (uint32_t)i->imm);
 	} else if (is_mem(i)) {
-		a_load(a, H_RAX, memory_operand(l, i, false));
+		a_load(a, H_RAX, emit_operand(l, i, false));
 		a_store(a, H_RAX, op_vcpu(VC(d.tmp)));
 		to = emit_access(l, &top, 8, ACCESS_WRITE, 1, false);
 		a_load(a, H_RAX, op_vcpu(VC(d.tmp)));
@@ -386,7 +373,7 @@ static void emit_cmpxchg(struct lowering *l, const struct insn *i)
 	struct host_op rm;
 
 	if (is_mem(i))
-		rm = memory_operand(l, i, true);
+		rm = emit_operand(l, i, true);
 	else
 		rm = op_reg(host_of[i->rm] == host_of[GPR_RAX] ? H_RAX : host_of[i->rm]);
 	e.lock = i->flags & INSN_LOCK && is_mem(i);
@@ -402,7 +389,7 @@ static void emit_cmpxchg_pair(struct lowering *l, const struct insn *i)
 {
 	struct host_enc e = {.map = 1, .op = 0xc7, .w = i->op == OP_CMPXCHG16B};
 	struct assembler *a = &l->a;
-	struct host_op rm = memory_operand(l, i, true);
+	struct host_op rm = emit_operand(l, i, true);
 
 	flags_before(l);
 	a_store(a, H_R8, op_vcpu(VC(d.tmp)));
@@ -449,7 +436,7 @@ static void emit_vex3(struct lowering *l, const struct insn *i, const struct vex
 	struct host_op rm;
 
 	if (is_mem(i))
-		rm = memory_operand(l, i, true);
+		rm = emit_operand(l, i, true);
 	else
 		rm = pinned(i->rm) ? op_reg(host_of[i->rm]) : op_vcpu(gpr_offset(i->rm));
 	flags_before(l);

@@ -104,11 +104,7 @@ bool lower_vec(struct lowering *l, const struct insn *i)
 		return true;
 	}
 	if (is_mem(i)) {
-		struct ea ea = ea_of(l, i);
-
-		rm = emit_access(
-			l, &ea, i->msize, i->flags & INSN_MEM_W ? ACCESS_WRITE : ACCESS_READ,
-			i->flags & INSN_ALIGN ? i->msize : 1, reg_gpr && host_of[i->reg] == H_NONE);
+		rm = emit_operand(l, i, reg_gpr && host_of[i->reg] == H_NONE);
 	} else if (!rm_gpr) {
 		rm = op_reg(i->vk_rm == VK_MMX ? i->rm & 7 : i->rm);
 	} else if (host_of[i->rm] != H_NONE) {

@@ -143,12 +143,12 @@ static bool code_part(struct vcpu *c, gva_t lin, struct code_part *part)
 }
 
 /* Where s.rip's code is: a second page where its first instruction needs that. */
-static bool find_code(struct vcpu *c, struct code_at *at)
+static bool find_code(struct vcpu *c, struct code_at *at, bool plain)
 {
 	unsigned off = c->s.rip & 0xfff, avail = MEM_PAGE_SIZE - off;
 	struct insn i;
 
-	*at = (struct code_at){.rip = c->s.rip};
+	*at = (struct code_at){.rip = c->s.rip, .plain = plain};
 	if (!code_part(c, at->rip, &at->page))
 		return false;
 	if (avail >= INSN_MAX_LEN ||
@@ -196,7 +196,7 @@ static struct dbt_block *find_or_translate(struct vcpu *c, struct code_at *at)
 			dbt_flush(d, c);
 		if (!number_pages(c, at))
 			continue;
-		b = dbt_find(d, at->page.xid, at->rip);
+		b = dbt_find(d, at->page.xid, at->rip, at->plain);
 		if (b && b->xid2 != at->next.xid) {
 			dbt_kill(d, b);
 			b = NULL;
@@ -238,7 +238,7 @@ static void set_xid(struct vcpu *c, gva_t lin, uint32_t xid)
 }
 
 /* The block at s.rip; NULL: the interpreter is to run one instruction.  Raises. */
-static struct dbt_block *find_block(struct vcpu *c)
+static struct dbt_block *find_block(struct vcpu *c, bool plain)
 {
 	uint64_t rip = c->s.rip, next = (rip & ~0xfffULL) + MEM_PAGE_SIZE;
 	uint32_t xid = known_xid(c, rip);
@@ -249,10 +249,10 @@ static struct dbt_block *find_block(struct vcpu *c)
 	if (unlikely(!is_canonical(rip)))
 		return NULL;
 	if (xid)
-		b = dbt_find(c->dbt, xid, rip);
+		b = dbt_find(c->dbt, xid, rip, plain);
 	if (!b || (b->xid2 && known_xid(c, next) != b->xid2)) {
 		c->d.misses++;
-		if (!find_code(c, &at))
+		if (!find_code(c, &at, plain))
 			return NULL;
 		b = find_or_translate(c, &at);
 		if (!b)
@@ -263,7 +263,8 @@ static struct dbt_block *find_block(struct vcpu *c)
 	}
 	if (!c->tlb_info[c->view][rip >> 12 & (TLB_SIZE - 1)].global)
 		c->d.jumps_nonglobal |= (uint8_t)(1 << c->view);
-	note_jump(c, b);
+	if (!plain)
+		note_jump(c, b);
 	return b;
 }
 
@@ -299,7 +300,7 @@ void *dbt_slow(struct vcpu *c)
 	struct dbt *d = c->dbt;
 	const struct dbt_site *s = &d->sites[c->d.site];
 	const struct dbt_block *b = s->block;
-	uint32_t retry = s->retry, epoch = d->epoch;
+	uint32_t retry = s->retry, epoch = d->epoch, dropped = c->d.flush_done;
 	uint64_t lin = c->d.lin, page = lin & ~0xfffULL;
 	uint8_t access = s->access, misaligned = (uint8_t)(lin & (uint64_t)(s->align - 1));
 	gpa_t gpa;
@@ -312,7 +313,7 @@ void *dbt_slow(struct vcpu *c)
 	c->d.refills++;
 	c->last_seg = SEG_DS;
 	if (!mmu_fill(c, lin, access, &gpa) || tag_of(c, lin, access) != page ||
-	    d->epoch != epoch || b->dead)
+	    d->epoch != epoch || b->dead || c->d.flush_done != dropped)
 		return leave_with(c, DBT_EXIT_STEP);
 	return d->rx + retry;
 }
@@ -414,7 +415,7 @@ static bool link_to(struct vcpu *c, struct dbt_link *k, uint32_t epoch, struct d
 
 	dbt_lock(d, c);
 	valid = d->epoch == now;
-	if (valid && epoch == now && k->target == b->rip)
+	if (valid && epoch == now && k->target == b->rip && k->plain == b->plain)
 		dbt_link(d, k, b);
 	dbt_unlock(d);
 	return valid;
@@ -435,6 +436,7 @@ bool dbt_run(struct vcpu *c)
 	struct dbt *d = c->dbt;
 	struct dbt_link *link = NULL;
 	uint32_t link_epoch = 0;
+	bool plain = false;
 
 	if (!may_translate(c))
 		return false;
@@ -449,11 +451,12 @@ bool dbt_run(struct vcpu *c)
 		/* before the look-up: what it walks through goes when the cache is emptied */
 		if (!step_inside(c, epoch))
 			continue;
-		b = find_block(c);
+		b = find_block(c, plain);
 		if (!b) {
 			step_outside(c);
 			interp_step(c);
 			link = NULL;
+			plain = false;
 			continue;
 		}
 		if (__atomic_load_n(&d->epoch, __ATOMIC_ACQUIRE) != epoch) {
@@ -469,14 +472,16 @@ bool dbt_run(struct vcpu *c)
 		if (unlikely(d->check) && b->ncheck) {
 			if (!dbt_check_block(c, b))
 				leave_check(c);
+			plain = c->d.exit == DBT_EXIT_PLAIN;
 			step_outside(c);
 			continue;
 		}
 		dbt_enter_block(c, b);
+		plain = c->d.exit == DBT_EXIT_PLAIN;
 		if (c->d.exit == DBT_EXIT_STEP) {
 			c->d.steps++;
 			interp_step(c);
-		} else if (c->d.exit == DBT_EXIT_LINK && !d->check) {
+		} else if (c->d.exit != DBT_EXIT_LOOKUP && !d->check) {
 			link = c->d.link;
 			c->d.links++;
 			link_epoch = epoch;

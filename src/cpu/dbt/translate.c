@@ -53,6 +53,7 @@ static unsigned copy_code(const struct code_at *at, uint8_t code[MEM_PAGE_SIZE])
 static void take_insn(struct lowering *l, struct t_insn *t)
 {
 	t->native = false;
+	t->fold = 0;
 	t->fe = FE_HOME;
 	t->writes = 0xffff;
 	if (is_bound(&t->i))
@@ -189,16 +190,19 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 	l.last = (struct x87_last){0};
 	l.last_shared = NULL;
 	l.recipe = (struct flags_recipe){0};
-	l.naccess = l.njump = 0;
+	l.naccess = l.njump = l.nfolds = 0;
 	l.b = dbt_alloc(d, sizeof(*l.b));
 	if (!l.b) {
 		*full = true;
 		return NULL;
 	}
-	*l.b = (struct dbt_block){.rip = at->rip, .xid = at->page.xid, .xid2 = at->next.xid};
+	*l.b = (struct dbt_block){
+		.rip = at->rip, .xid = at->page.xid, .xid2 = at->next.xid, .plain = at->plain};
 	l.n = decode(&l, at, insns);
 	if (!l.n)
 		return NULL;
+	if (!at->plain)
+		fold_accesses(&l);
 	l.t = insns;
 	emit_entries(&l, at->next.host || wants_flags(insns, l.n));
 	if (at->next.host)

@@ -350,6 +350,94 @@ static void a_pending_exception_of_a_restored_state_is_delivered_first(void **st
 	assert_int_equal(noted(g, 1), G_CODE);
 }
 
+/* --- accesses that lie close together ----------------------------------------------------- */
+
+GUEST_CODE(neighbours, "code64",
+	   "movq (%rbx), %rax\n"
+	   "addq 8(%rbx), %rax\n"
+	   "cmpq 24(%rbx), %rax\n"
+	   "movq %rax, 16(%rbx)\n"
+	   "incq 32(%rbx)\n"
+	   "addq $8, %rbx\n"
+	   "movb %al, 39(%rbx)\n"
+	   "hlt\n");
+
+enum { CLOSE_PAGE = 0x40000, CLOSE_SPAN = 48 };
+
+/* Two pages of linear memory that are not neighbours in RAM. */
+static uint8_t *close_at(struct guest *g, uint64_t lin)
+{
+	return g->ram + (lin < CLOSE_PAGE + 0x1000 ? lin + 0x10000 : lin + 0x7000);
+}
+
+static uint64_t close_get(struct guest *g, uint64_t lin)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		v |= (uint64_t)*close_at(g, lin + i) << i * 8;
+	return v;
+}
+
+static void close_start(struct guest *g, uint64_t lin, bool present)
+{
+	guest_long(g);
+	guest_gate(g, EXC_PF, G_CODE + 0x800, 0);
+	g->ram[G_CODE + 0x800] = 0xf4;
+	poke64(g, G_PT + (CLOSE_PAGE >> 12) * 8, (CLOSE_PAGE + 0x10000) | 7);
+	poke64(g, G_PT + ((CLOSE_PAGE >> 12) + 1) * 8, (CLOSE_PAGE + 0x8000) | 6 | present);
+	guest_load(g, G_CODE, neighbours);
+	for (unsigned i = 0; i < CLOSE_SPAN; i++)
+		*close_at(g, lin + i) = (uint8_t)(lin * 7 + i * 37);
+	guest_state(g)->gpr[GPR_RBX] = lin;
+	guest_set(g, guest_state(g)); /* nothing is cached */
+}
+
+static void accesses_that_lie_close_together_may_cross_a_page(void **state)
+{
+	struct guest *g = *state;
+
+	for (uint64_t lin = CLOSE_PAGE + 0x1000 - 2 * CLOSE_SPAN; lin < CLOSE_PAGE + 0x1010;
+	     lin++) {
+		uint64_t sum, count;
+
+		close_start(g, lin, true);
+		sum = close_get(g, lin) + close_get(g, lin + 8);
+		count = close_get(g, lin + 32) + 1;
+		RAN_TO_HLT(g);
+		assert_int_equal(guest_state(g)->gpr[GPR_RAX], sum);
+		assert_int_equal(close_get(g, lin + 16), sum);
+		assert_int_equal(close_get(g, lin + 32), count);
+		assert_int_equal(*close_at(g, lin + 47), sum & 0xff);
+	}
+}
+
+static void the_one_of_them_that_faults_is_the_one_reported(void **state)
+{
+	static const struct {
+		uint8_t rip, end;
+	} insn[] = {{0, 8}, {3, 16}, {7, 32}, {11, 24}, {15, 40}, {23, 48}, {26, 0}};
+	struct guest *g = *state;
+
+	for (uint64_t lin = CLOSE_PAGE + 0x1000 - 2 * CLOSE_SPAN; lin < CLOSE_PAGE + 0x1000;
+	     lin++) {
+		uint64_t sp = G_STACK - 5 * 8 - 8;
+		unsigned n = 0;
+
+		close_start(g, lin, false);
+		while (insn[n].end && lin + insn[n].end <= CLOSE_PAGE + 0x1000)
+			n++;
+		RAN_TO_HLT(g);
+		if (!insn[n].end) {
+			assert_int_equal(guest_state(g)->rip, G_CODE + insn[n].rip + 1);
+			continue;
+		}
+		assert_int_equal(guest_state(g)->rip, G_CODE + 0x801);
+		assert_int_equal(guest_state(g)->gpr[GPR_RSP], sp);
+		assert_int_equal(peek64(g, sp + 8), G_CODE + insn[n].rip);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -367,6 +455,8 @@ int main(void)
 		TEST(no_double_fault_handler_shuts_the_cpu_down),
 		TEST(a_page_fault_on_the_handlers_stack_replaces_a_contributory_exception),
 		TEST(a_pending_exception_of_a_restored_state_is_delivered_first),
+		TEST(accesses_that_lie_close_together_may_cross_a_page),
+		TEST(the_one_of_them_that_faults_is_the_one_reported),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

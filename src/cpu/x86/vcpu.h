@@ -83,7 +83,7 @@ enum { /* bits of dbt_vcpu.key beside the view: what code may do natively */
        DBT_KEY_X87 = 1 << 5,
 };
 
-enum { JUMP_PAGE_BITS = 4096 };
+enum { JUMP_PAGE_BITS = 4096, FOLD_MAX = 8 };
 
 /* Where jump_pages has the page around @rip. */
 static inline unsigned jump_page_bit(uint64_t rip)
@@ -118,6 +118,7 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	bool in_code;			    /* atomic: translated code may be running */
 	uint64_t lin, resume, tmp;
 	struct cpu_fxsave x87_image; /* on its way between s.fx and the host's unit */
+	uint64_t fold[FOLD_MAX]; /* host addresses of groups of accesses in the running block */
 	struct dbt_link *link;
 	uint64_t stack; /* host's, of the call that entered */
 	/* the shadow stack: its empty top, how far it may go, and where it is while C runs */

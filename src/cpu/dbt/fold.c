@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fold.c - which accesses of a block can share one address check.
+ *
+ * Accesses whose address is the same registers plus different constants, with nothing
+ * else written to these registers in between, form a group: the first one checks the
+ * bytes from the lowest to the highest, and keeps the host's address for the others.
+ * Constants that are added to a register meanwhile (PUSH, ADD, LEA) are followed.
+ *
+ * A group that crosses a page although its first access does not cannot be checked so.
+ * The block then goes on in its plain variant, which is made without groups.
+ *
+ * What a check has found holds until C code has run that may change translations: a
+ * helper ends all groups.  A miss in between only adds translations (run.c sees to it).
+ */
+#include "cpu/dbt/lower.h"
+
+enum { FOLD_SPAN = 512, NREGS = 16 };
+
+struct values {			 /* what is known of registers while the block is walked */
+	uint16_t version[NREGS]; /* changes with the register, but for constants added */
+	int32_t added[NREGS];
+	struct key {
+		uint8_t base, index, scale, seg;
+		uint16_t base_version, index_version;
+	} key[FOLD_MAX]; /* of each group */
+	uint16_t helpers;
+};
+
+static bool same_key(const struct key *a, const struct key *b)
+{
+	return a->base == b->base && a->index == b->index && a->scale == b->scale &&
+	       a->seg == b->seg && a->base_version == b->base_version &&
+	       a->index_version == b->index_version;
+}
+
+static bool is_foldable(const struct t_insn *t)
+{
+	const struct insn *i = &t->i;
+
+	return t->native && i->flags & INSN_MEM && i->flags & (INSN_MEM_R | INSN_MEM_W) &&
+	       !(i->flags & (INSN_ALIGN | INSN_RIPREL)) && i->adsize == 8 &&
+	       (i->base != INSN_NOREG || i->index != INSN_NOREG) && i->form != FORM_X87 &&
+	       i->disp == (int32_t)i->disp && i->disp < 1 << 30 && i->disp > -(1 << 30);
+}
+
+/* The operand's constant part, with what was added to its registers. */
+static int64_t offset_of(const struct values *v, const struct insn *i)
+{
+	int64_t off = i->disp;
+
+	if (i->base != INSN_NOREG)
+		off += v->added[i->base];
+	if (i->index != INSN_NOREG)
+		off += (int64_t)v->added[i->index] << i->scale;
+	return off;
+}
+
+static unsigned operand_size(const struct insn *i)
+{
+	return i->msize ? i->msize : i->opsize;
+}
+
+/* Put the access of @t into a group. */
+static void join(struct lowering *l, struct values *v, struct t_insn *t)
+{
+	const struct insn *i = &t->i;
+	struct key key = {.base = i->base,
+			  .index = i->index,
+			  .scale = i->index == INSN_NOREG ? 0 : i->scale,
+			  .seg = i->seg == SEG_FS || i->seg == SEG_GS ? i->seg : 0};
+	int64_t off = offset_of(v, i);
+	bool write = i->flags & INSN_MEM_W;
+
+	if (i->base != INSN_NOREG)
+		key.base_version = v->version[i->base];
+	if (i->index != INSN_NOREG)
+		key.index_version = v->version[i->index];
+	for (unsigned n = l->nfolds; n-- > 0;) {
+		struct fold *f = &l->fold[n];
+		int64_t lo = MIN(f->lo, off), hi = MAX(f->hi, off + operand_size(i));
+
+		if (f->helpers != v->helpers)
+			break;
+		if (!same_key(&v->key[n], &key) || (write && !f->write) || hi - lo > FOLD_SPAN)
+			continue;
+		f->lo = lo;
+		f->hi = hi;
+		f->members++;
+		t->fold = (uint8_t)(n + 1);
+		t->fold_off = off;
+		return;
+	}
+	if (l->nfolds == FOLD_MAX)
+		return;
+	v->key[l->nfolds] = key;
+	l->fold[l->nfolds++] = (struct fold){.first = t,
+					     .lo = off,
+					     .hi = off + operand_size(i),
+					     .write = write,
+					     .members = 1,
+					     .helpers = v->helpers};
+	t->fold = (uint8_t)l->nfolds;
+	t->fold_off = off;
+}
+
+/* The constant that @i adds to the one register it writes; false: it does something else. */
+static bool adds_constant(const struct insn *i, unsigned *reg, int64_t *imm)
+{
+	*reg = i->rm;
+	*imm = (int64_t)i->imm;
+	if (i->op == OP_LEA) {
+		*reg = i->reg;
+		*imm = i->disp;
+		return i->opsize == 8 && i->adsize == 8 && i->base == i->reg &&
+		       i->index == INSN_NOREG && !(i->flags & INSN_RIPREL);
+	}
+	if (i->op == OP_PUSH) {
+		*reg = GPR_RSP;
+		*imm = -8;
+		return true;
+	}
+	if (i->flags & INSN_MEM || i->opsize != 8)
+		return false;
+	if (i->op == OP_INC || i->op == OP_DEC) {
+		*imm = i->op == OP_INC ? 1 : -1;
+		return true;
+	}
+	if (i->form != FORM_RM_I || (i->op != OP_ADD && i->op != OP_SUB))
+		return false;
+	if (i->op == OP_SUB)
+		*imm = -*imm;
+	return true;
+}
+
+static void forget(struct values *v, unsigned regs)
+{
+	for (; regs; regs &= regs - 1) {
+		unsigned r = (unsigned)__builtin_ctz(regs);
+
+		v->version[r]++;
+		v->added[r] = 0;
+	}
+}
+
+static void note_writes(struct values *v, const struct t_insn *t)
+{
+	unsigned regs = t->writes, reg;
+	int64_t imm;
+
+	if (t->i.op == OP_POP && regs != 1 << GPR_RSP && !(t->i.flags & INSN_MEM)) {
+		regs &= ~(1u << GPR_RSP);
+		if (t->i.rm == GPR_RSP)
+			regs = 1 << GPR_RSP;
+		else
+			v->added[GPR_RSP] += 8;
+	} else if (adds_constant(&t->i, &reg, &imm) && imm == (int16_t)imm &&
+		   v->added[reg] + imm == (int16_t)(v->added[reg] + imm)) {
+		v->added[reg] += (int32_t)imm;
+		return;
+	}
+	forget(v, regs);
+}
+
+void fold_accesses(struct lowering *l)
+{
+	struct values v = {0};
+
+	for (struct t_insn *t = l->insns; t < l->insns + l->n; t++) {
+		if (!t->native) {
+			v.helpers++;
+			forget(&v, 0xffff);
+			continue;
+		}
+		if (is_foldable(t))
+			join(l, &v, t);
+		note_writes(&v, t);
+	}
+}
