@@ -214,6 +214,8 @@ static void note_jump(struct vcpu *c, const struct dbt_block *b)
 {
 	unsigned bit = jump_page_bit(b->rip);
 
+	if (!c->d.gens[c->view]) /* voided meanwhile; 0 is also what stands for a request */
+		return;
 	c->d.jump_pages[bit / 64] |= BIT(bit % 64);
 	c->d.jumps[jump_slot(b->rip)] =
 		(struct jump_entry){.rip = b->rip, .gen = c->d.gens[c->view], .code = b->code};

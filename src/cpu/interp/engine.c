@@ -124,8 +124,10 @@ static int interp_vcpu_new(struct engine_vm *vm, unsigned index, struct engine_v
 	v->c.stubs = vm->soft.stubs;
 	v->c.dbt = vm->dbt;
 	v->c.d.self = (uintptr_t)&v->c;
-	if (vm->dbt)
+	if (vm->dbt) {
 		v->c.d.code_base = (uintptr_t)vm->dbt->rx;
+		v->c.d.jumps[0].rip = 1; /* address 0 must not match an empty entry */
+	}
 	if (vm->dbt && vm->dbt->check && dbt_check_new(&v->c)) {
 		interp_vcpu_free(v);
 		return err_set(err, -ENOMEM, "software engine: no memory for vCPU %u", index);

@@ -61,10 +61,10 @@ struct guest {
 	uint64_t answer; /* to the next read; counts up */
 };
 
-static inline struct guest *guest_new(unsigned ncpus)
+static inline struct guest *guest_new_checked(unsigned ncpus, bool check)
 {
 	struct guest *g = calloc(1, sizeof(*g));
-	struct engine_vm_config cfg = {.ncpus = ncpus};
+	struct engine_vm_config cfg = {.ncpus = ncpus, .check = check};
 
 	assert_non_null(g);
 	assert_int_equal(mem_new(&g->mem), 0);
@@ -85,6 +85,11 @@ static inline struct guest *guest_new(unsigned ncpus)
 	}
 	g->v = g->vm->vcpu[0];
 	return g;
+}
+
+static inline struct guest *guest_new(unsigned ncpus)
+{
+	return guest_new_checked(ncpus, false);
 }
 
 static inline void guest_free(struct guest *g)
