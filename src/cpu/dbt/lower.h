@@ -188,6 +188,8 @@ void need_x87(struct lowering *l);
 /* The current instruction is about to be lowered / the block to be left. */
 void x87_before(struct lowering *l);
 void x87_before_exit(struct lowering *l);
+/* Make the pointers in s.fx what @last says.  Uses RAX and RCX; flags stay. */
+void x87_store_pointers(struct lowering *l, const struct x87_last *last);
 /* C code ran: nothing is known of the unit. */
 void x87_forget(struct lowering *l);
 /* For a site of the current instruction. */

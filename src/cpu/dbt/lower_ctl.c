@@ -489,6 +489,8 @@ static void emit_crossing(struct lowering *l, const struct cold_access *c)
 	a_shift_imm(a, true, 5, H_RAX, 12);
 	within = a_jcc(a, CC_E);
 	emit_recipe_home(l, &l->d->sites[c->site].flags);
+	if (l->d->sites[c->site].x87)
+		x87_store_pointers(l, l->d->sites[c->site].x87);
 	k->plain = true;
 	k->jump = offset_of(l, emit_goto(l, false));
 	a_patch(l->d->rw + k->jump, a->p);

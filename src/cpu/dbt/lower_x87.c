@@ -176,12 +176,20 @@ static void emit_offset(struct lowering *l, const struct ea *ea)
 	a_lea(&l->a, !ea->ad32, H_RAX, op);
 }
 
-static void store_operand(struct lowering *l)
+void x87_store_pointers(struct lowering *l, const struct x87_last *last)
 {
-	emit_offset(l, &l->last.ea);
-	a_store(&l->a, H_RAX, op_vcpu(VC(s.fx.fdp)));
-	l->last.operand = false;
-	l->last_shared = NULL;
+	struct assembler *a = &l->a;
+
+	if (last->operand) {
+		emit_offset(l, &last->ea);
+		a_store(a, H_RAX, op_vcpu(VC(s.fx.fdp)));
+	}
+	if (last->pending) { /* the tags beside FOP are the live unit's */
+		a_op(a, false, 0xc7, 0, op_vcpu(VC(s.fx.ftw)));
+		a4(a, (uint32_t)last->fop << 16);
+		a_mov_imm(a, H_RAX, l->b->rip + last->rip_off);
+		a_store(a, H_RAX, op_vcpu(VC(s.fx.fip)));
+	}
 }
 
 void x87_before(struct lowering *l)
@@ -192,22 +200,19 @@ void x87_before(struct lowering *l)
 	if (l->t->i.op == OP_PUSH || l->t->i.op == OP_POP) /* it may be the first of several */
 		writes = 0xffff;
 	if (l->last.operand && ((ea->base != INSN_NOREG && writes >> ea->base & 1) ||
-				(ea->index != INSN_NOREG && writes >> ea->index & 1)))
-		store_operand(l);
+				(ea->index != INSN_NOREG && writes >> ea->index & 1))) {
+		struct x87_last operand = {.operand = true, .ea = *ea};
+
+		x87_store_pointers(l, &operand);
+		l->last.operand = false;
+		l->last_shared = NULL;
+	}
 }
 
 void x87_before_exit(struct lowering *l)
 {
-	if (l->last.operand)
-		store_operand(l);
-	if (!l->last.pending)
-		return;
-	/* the tags beside FOP are the live unit's */
-	a_op(&l->a, false, 0xc7, 0, op_vcpu(VC(s.fx.ftw)));
-	a4(&l->a, (uint32_t)l->last.fop << 16);
-	a_mov_imm(&l->a, H_RAX, l->b->rip + l->last.rip_off);
-	a_store(&l->a, H_RAX, op_vcpu(VC(s.fx.fip)));
-	l->last.pending = false;
+	x87_store_pointers(l, &l->last);
+	l->last.pending = l->last.operand = false;
 	l->last_shared = NULL;
 }
 
