@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cache.c - the code cache of a VM: memory, look-up, links, and what makes code stale.
+ * cache.c - the code cache of a VM: memory, look-up, links.
  *
  * One memory file is mapped twice, writable for whoever translates and executable for
- * the vCPUs; no page is ever both.  Code and what describes it are taken from two
- * arenas that are only ever emptied as a whole, when no vCPU is in translated code.  A
- * block that went stale stays where it is until then, but nothing leads to it any more.
+ * the vCPUs; no page is ever both.  The cache is a ring of equal segments.  Code and what
+ * describes it (blocks, links, sites) are taken from the current one, and go with it
+ * when the ring comes round (evict.c).  Both count: code and description of a segment
+ * may take its size together, each in a mapping of its own.
  *
- * Who translates holds the lock and may wait for other vCPUs to drop their write tags,
- * so whoever waits for the lock does that meanwhile (dbt_lock()).
+ * Pages, of code and of RAM, outlive segments: they go with the last of their blocks.
  */
 #include "cpu/dbt/dbt.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <sched.h>
 #include <sys/mman.h>
 
 #include "cpu/interp/interp.h"
@@ -48,28 +48,48 @@ static void *map_file(int fd, size_t bytes, int prot)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* What describes code is about as large as the code. */
-static size_t meta_bytes(const struct dbt *d)
+/* A block takes some 500 bytes; there are a few in a page. */
+static void set_sizes(struct dbt *d, size_t bytes)
 {
-	return d->bytes;
+	bytes = MAX(bytes, (size_t)DBT_MIN_CACHE);
+	d->segment_bytes =
+		(uint32_t)MIN(bytes / DBT_SEGMENTS, (size_t)DBT_MAX_SEGMENT) & ~(MEM_PAGE_SIZE - 1);
+	d->nsegments = (uint32_t)(bytes / d->segment_bytes);
+	d->bytes = (size_t)d->nsegments * d->segment_bytes;
+	d->map_bytes = DBT_GLUE_BYTES + d->bytes;
+	d->segment_sites = d->segment_bytes / sizeof(struct dbt_site);
+	d->hash_bits = 63 - (unsigned)__builtin_clzll(d->bytes / 512);
+	d->page_bits = d->hash_bits - 2;
+	d->pages.bytes = d->bytes;
 }
 
 static size_t site_bytes(const struct dbt *d)
 {
-	return d->max_sites * sizeof(struct dbt_site);
+	return (size_t)d->nsegments * d->segment_sites * sizeof(struct dbt_site);
+}
+
+static size_t hash_bytes(unsigned bits)
+{
+	return sizeof(void *) << bits;
 }
 
 static int map_all(struct dbt *d, struct errbuf *err)
 {
 	AUTO_FD int fd = code_file();
 
-	if (fd < 0 || ftruncate(fd, (off_t)d->bytes) < 0)
+	if (fd < 0 || ftruncate(fd, (off_t)d->map_bytes) < 0)
 		return err_set(err, -errno, "memory file for translated code: %m");
-	d->rw = map_file(fd, d->bytes, PROT_READ | PROT_WRITE);
-	d->rx = map_file(fd, d->bytes, PROT_READ | PROT_EXEC);
-	d->meta = map_lazily(meta_bytes(d));
+	d->rw = map_file(fd, d->map_bytes, PROT_READ | PROT_WRITE);
+	d->rx = map_file(fd, d->map_bytes, PROT_READ | PROT_EXEC);
+	d->meta = map_lazily(d->bytes);
 	d->sites = map_lazily(site_bytes(d));
-	if (!d->rw || !d->rx || !d->meta || !d->sites)
+	d->hash = map_lazily(hash_bytes(d->hash_bits));
+	d->page_hash = map_lazily(hash_bytes(d->page_bits));
+	d->ram_hash = map_lazily(hash_bytes(d->page_bits));
+	d->pages.mem = map_lazily(d->pages.bytes);
+	d->segments = calloc(d->nsegments, sizeof(*d->segments));
+	if (!d->rw || !d->rx || !d->meta || !d->sites || !d->hash || !d->page_hash ||
+	    !d->ram_hash || !d->pages.mem || !d->segments)
 		return err_set(err, -errno, "cannot map %zu bytes of translated code: %m",
 			       d->bytes);
 	return 0;
@@ -84,8 +104,7 @@ int dbt_new(struct mem *mem, struct engine_vm *vm, size_t bytes, struct dbt **ou
 	if (!d)
 		return err_set(err, -ENOMEM, "translator: no memory");
 	pthread_mutex_init(&d->lock, NULL);
-	d->bytes = bytes;
-	d->max_sites = (uint32_t)(bytes / 48);
+	set_sizes(d, bytes);
 	d->mem = mem;
 	d->vm = vm;
 	d->next_xid = 1;
@@ -99,8 +118,17 @@ int dbt_new(struct mem *mem, struct engine_vm *vm, size_t bytes, struct dbt **ou
 		return ret;
 	}
 	dbt_emit_glue(d);
+	assert(d->used <= DBT_GLUE_BYTES);
+	d->segment = d->nsegments - 1;
+	dbt_next_segment(d);
 	*out = d;
 	return 0;
+}
+
+static void unmap(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
 }
 
 void dbt_free(struct dbt *d)
@@ -108,16 +136,62 @@ void dbt_free(struct dbt *d)
 	if (!d)
 		return;
 	mem_watch_stop(d->mem);
-	if (d->rw)
-		munmap(d->rw, d->bytes);
-	if (d->rx)
-		munmap(d->rx, d->bytes);
-	if (d->meta)
-		munmap(d->meta, meta_bytes(d));
-	if (d->sites)
-		munmap(d->sites, site_bytes(d));
+	unmap(d->rw, d->map_bytes);
+	unmap(d->rx, d->map_bytes);
+	unmap(d->meta, d->bytes);
+	unmap(d->sites, site_bytes(d));
+	unmap(d->hash, hash_bytes(d->hash_bits));
+	unmap(d->page_hash, hash_bytes(d->page_bits));
+	unmap(d->ram_hash, hash_bytes(d->page_bits));
+	unmap(d->pages.mem, d->pages.bytes);
+	free(d->segments);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
+}
+
+static size_t code_start(const struct dbt *d)
+{
+	return DBT_GLUE_BYTES + (size_t)d->segment * d->segment_bytes;
+}
+
+static size_t segment_used(const struct dbt *d, size_t code)
+{
+	size_t meta = d->meta_used - (size_t)d->segment * d->segment_bytes;
+	size_t sites = d->nsites - (size_t)d->segment * d->segment_sites;
+
+	return code - code_start(d) + meta + sites * sizeof(struct dbt_site);
+}
+
+size_t dbt_room(const struct dbt *d, size_t code)
+{
+	size_t used = segment_used(d, code);
+
+	return used < d->segment_bytes ? d->segment_bytes - used : 0;
+}
+
+bool dbt_segment_empty(const struct dbt *d)
+{
+	return !segment_used(d, d->used);
+}
+
+size_t dbt_used(const struct dbt *d)
+{
+	size_t bytes = segment_used(d, d->used);
+
+	for (unsigned n = 0; n < d->nsegments; n++)
+		bytes += n == d->segment ? 0 : d->segments[n].bytes;
+	return MIN(bytes, d->bytes);
+}
+
+void dbt_next_segment(struct dbt *d)
+{
+	if (d->used > DBT_GLUE_BYTES)
+		d->segments[d->segment].bytes = (uint32_t)segment_used(d, d->used);
+	d->segment = (d->segment + 1) % d->nsegments;
+	d->segments[d->segment] = (struct dbt_segment){0};
+	d->used = code_start(d);
+	d->meta_used = (size_t)d->segment * d->segment_bytes;
+	d->nsites = d->segment * d->segment_sites;
 }
 
 void *dbt_alloc(struct dbt *d, size_t bytes)
@@ -125,115 +199,153 @@ void *dbt_alloc(struct dbt *d, size_t bytes)
 	uint8_t *p = d->meta + d->meta_used;
 
 	bytes = ALIGN_UP(bytes, 8);
-	if (bytes > meta_bytes(d) - d->meta_used)
+	if (bytes > dbt_room(d, d->used))
 		return NULL;
 	d->meta_used += bytes;
 	return p;
 }
 
-/* --- locks and waiting ------------------------------------------------------------------- */
-
-static void drop_write_tags(struct vcpu *c)
+void dbt_rewind(struct dbt *d, const struct dbt_mark *to)
 {
-	uint32_t wanted = __atomic_load_n(&c->d.flush_wanted, __ATOMIC_SEQ_CST);
-
-	if (wanted == c->d.flush_done)
-		return;
-	tlb_drop_writable(c);
-	__atomic_store_n(&c->d.flush_done, wanted, __ATOMIC_SEQ_CST);
+	d->meta_used = to->meta_used;
+	d->nsites = to->nsites;
 }
 
-void dbt_take_requests(struct vcpu *c)
+struct dbt_site *dbt_site_new(struct dbt *d)
 {
-	__atomic_fetch_and(&c->requests, ~(uint32_t)REQ_CODE, __ATOMIC_SEQ_CST);
-	if (__atomic_exchange_n(&c->d.gens_stale, false, __ATOMIC_SEQ_CST))
-		memset(c->d.gens, 0, sizeof(c->d.gens));
-	if (__atomic_exchange_n(&c->d.xids_stale, false, __ATOMIC_SEQ_CST))
-		memset(c->tlb_xid, 0, sizeof(c->tlb_xid));
-	drop_write_tags(c);
+	if (dbt_room(d, d->used) < sizeof(struct dbt_site))
+		return NULL;
+	return &d->sites[d->nsites++];
 }
 
-void dbt_lock(struct dbt *d, struct vcpu *c)
-{
-	bool in_code;
+/* --- pages ----------------------------------------------------------------------------- */
 
-	if (!pthread_mutex_trylock(&d->lock))
-		return;
-	if (!c) { /* no vCPU: nobody waits for it */
-		pthread_mutex_lock(&d->lock);
-		return;
+static size_t hash_page(const struct dbt *d, uint64_t v)
+{
+	return (v >> 12) * 0x9e3779b97f4a7c15ULL >> (64 - d->page_bits);
+}
+
+static void *page_alloc(struct dbt_pages *a, size_t bytes)
+{
+	void *p = a->mem + a->used;
+
+	if (bytes > a->bytes - a->used)
+		return NULL;
+	a->used += bytes;
+	return p;
+}
+
+struct ram_page *dbt_ram_page(struct dbt *d, gpa_t gpa)
+{
+	struct ram_page *p = d->ram_hash[hash_page(d, gpa)];
+
+	while (p && p->gpa != gpa)
+		p = p->next;
+	return p;
+}
+
+static struct ram_page *ram_page_get(struct dbt *d, gpa_t gpa)
+{
+	struct ram_page *p = dbt_ram_page(d, gpa), **head = &d->ram_hash[hash_page(d, gpa)];
+
+	if (!p) {
+		p = d->pages.ram;
+		if (p)
+			d->pages.ram = p->next;
+		else
+			p = page_alloc(&d->pages, sizeof(*p));
+		if (!p)
+			return NULL;
+		*p = (struct ram_page){.next = *head, .gpa = gpa};
+		*head = p;
 	}
-	in_code = c->d.in_code;
-	__atomic_store_n(&c->d.in_code, false, __ATOMIC_SEQ_CST);
-	while (pthread_mutex_trylock(&d->lock)) {
-		drop_write_tags(c);
-		sched_yield();
-	}
-	__atomic_store_n(&c->d.in_code, in_code, __ATOMIC_SEQ_CST);
+	p->npages++;
+	return p;
 }
 
-void dbt_unlock(struct dbt *d)
+static void ram_page_put(struct dbt *d, struct ram_page *p)
 {
-	pthread_mutex_unlock(&d->lock);
-}
+	struct ram_page **at = &d->ram_hash[hash_page(d, p->gpa)];
 
-static bool has_dropped(struct engine_vcpu *v, uint32_t wanted)
-{
-	return __atomic_load_n(&v->c.d.flush_done, __ATOMIC_SEQ_CST) == wanted ||
-	       !__atomic_load_n(&v->running, __ATOMIC_SEQ_CST);
-}
-
-/* No vCPU but @c can write to RAM behind the translator's back after this.  Locked. */
-static void drop_write_tags_everywhere(struct dbt *d, struct vcpu *c)
-{
-	struct engine_vm *vm = d->vm;
-
-	tlb_drop_writable(c);
-	for (unsigned i = 0; i < vm->ncpus; i++) {
-		if (!vm->vcpu[i] || &vm->vcpu[i]->c == c)
-			continue;
-		__atomic_add_fetch(&vm->vcpu[i]->c.d.flush_wanted, 1, __ATOMIC_SEQ_CST);
-		vcpu_request(&vm->vcpu[i]->c, REQ_CODE);
-	}
-	for (unsigned i = 0; i < vm->ncpus; i++) {
-		if (!vm->vcpu[i] || &vm->vcpu[i]->c == c)
-			continue;
-		while (!has_dropped(vm->vcpu[i], vm->vcpu[i]->c.d.flush_wanted))
-			sched_yield();
-	}
-}
-
-void dbt_watch(struct dbt *d, struct vcpu *c, gpa_t gpa)
-{
-	uint8_t *w = mem_watch(d->mem, gpa);
-	uint8_t was = __atomic_fetch_or(w, WATCH_CODE, __ATOMIC_SEQ_CST);
-
-	if (!(was & WATCH_WRITTEN))
+	if (--p->npages)
 		return;
-	__atomic_fetch_and(w, (uint8_t)~WATCH_WRITTEN, __ATOMIC_SEQ_CST);
-	drop_write_tags_everywhere(d, c);
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	p->next = d->pages.ram;
+	d->pages.ram = p;
 }
 
-/* --- finding code -------------------------------------------------------------------------- */
+static struct code_page **page_head(struct dbt *d, gva_t page, const uint8_t *host)
+{
+	return &d->page_hash[hash_page(d, page ^ (uintptr_t)host)];
+}
 
-static size_t hash_block(uint32_t xid, uint64_t rip, bool plain)
+struct code_page *dbt_page(struct dbt *d, gva_t page, const uint8_t *host, gpa_t gpa, uint8_t key)
+{
+	struct code_page **head = page_head(d, page, host), *p;
+	struct ram_page *ram;
+
+	for (p = *head; p; p = p->next)
+		if (p->page == page && p->host == host && p->key == key)
+			return p;
+	if (d->next_xid == (uint32_t)DBT_LINK_NEVER)
+		return NULL;
+	ram = ram_page_get(d, gpa);
+	if (!ram)
+		return NULL;
+	p = d->pages.code;
+	if (p)
+		d->pages.code = p->next;
+	else
+		p = page_alloc(&d->pages, sizeof(*p));
+	if (!p) {
+		ram_page_put(d, ram);
+		return NULL;
+	}
+	*p = (struct code_page){.next = *head,
+				.page = page,
+				.host = host,
+				.xid = d->next_xid++,
+				.ram = ram,
+				.key = key};
+	*head = p;
+	return p;
+}
+
+void dbt_page_put(struct dbt *d, struct code_page *p, unsigned nblocks)
+{
+	struct code_page **at;
+
+	if (!p)
+		return;
+	p->nblocks -= nblocks;
+	if (p->nblocks)
+		return;
+	at = page_head(d, p->page, p->host);
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	ram_page_put(d, p->ram);
+	p->next = d->pages.code;
+	d->pages.code = p;
+}
+
+/* --- blocks ---------------------------------------------------------------------------- */
+
+static struct dbt_block **hash_head(const struct dbt *d, uint32_t xid, uint64_t rip, bool plain)
 {
 	uint64_t h = ((uint64_t)xid << 13 | (uint64_t)plain << 12 | (rip & 0xfff)) *
 		     0x9e3779b97f4a7c15ULL;
 
-	return h >> (64 - DBT_HASH_BITS);
-}
-
-static size_t hash_page(uint64_t v)
-{
-	return (v >> 12) * 0x9e3779b97f4a7c15ULL >> (64 - DBT_PAGE_HASH_BITS);
+	return &d->hash[h >> (64 - d->hash_bits)];
 }
 
 struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip, bool plain)
 {
 	struct dbt_block *b;
 
-	b = __atomic_load_n(&d->hash[hash_block(xid, rip, plain)], __ATOMIC_ACQUIRE);
+	b = __atomic_load_n(hash_head(d, xid, rip, plain), __ATOMIC_ACQUIRE);
 	for (; b; b = __atomic_load_n(&b->next, __ATOMIC_ACQUIRE))
 		if (b->rip == rip && b->xid == xid && b->plain == plain &&
 		    !__atomic_load_n(&b->dead, __ATOMIC_ACQUIRE))
@@ -241,60 +353,40 @@ struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip, bool
 	return NULL;
 }
 
-uint32_t dbt_xid(struct dbt *d, gva_t page, const uint8_t *host, uint8_t key)
+static void note_block(struct dbt_block *b, unsigned n, struct code_page *p, struct block_ref *r)
 {
-	struct code_page **head = &d->page_hash[hash_page(page ^ (uintptr_t)host)], *p;
-
-	for (p = *head; p; p = p->next)
-		if (p->page == page && p->host == host && p->key == key)
-			return p->xid;
-	p = dbt_alloc(d, sizeof(*p));
-	if (!p || d->next_xid == (uint32_t)DBT_LINK_NEVER)
-		return 0;
-	*p = (struct code_page){
-		.next = *head, .page = page, .host = host, .xid = d->next_xid++, .key = key};
-	*head = p;
-	return p->xid;
-}
-
-static struct ram_page *ram_page(struct dbt *d, gpa_t gpa, bool create)
-{
-	struct ram_page **head = &d->ram_hash[hash_page(gpa)], *p;
-
-	for (p = *head; p; p = p->next)
-		if (p->gpa == gpa)
-			return p;
-	if (!create)
-		return NULL;
-	p = dbt_alloc(d, sizeof(*p));
-	if (!p)
-		return NULL;
-	*p = (struct ram_page){.next = *head, .gpa = gpa};
-	*head = p;
-	return p;
-}
-
-static int note_block(struct dbt *d, struct dbt_block *b, gpa_t gpa)
-{
-	struct ram_page *p = ram_page(d, gpa, true);
-	struct block_ref *r = dbt_alloc(d, sizeof(*r));
-
-	if (!p || !r)
-		return -ENOMEM;
-	*r = (struct block_ref){.next = p->blocks, .block = b};
-	p->blocks = r;
-	return 0;
+	b->pages[n] = p;
+	p->nblocks++;
+	*r = (struct block_ref){.next = p->ram->blocks, .block = b};
+	p->ram->blocks = r;
 }
 
 int dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at)
 {
-	struct dbt_block **head = &d->hash[hash_block(b->xid, b->rip, b->plain)];
+	struct dbt_block **head = hash_head(d, b->xid, b->rip, b->plain);
+	struct block_ref *r = dbt_alloc(d, sizeof(*r));
+	struct block_ref *r2 = at->next.host ? dbt_alloc(d, sizeof(*r2)) : NULL;
 
-	if (note_block(d, b, at->page.gpa) || (at->next.host && note_block(d, b, at->next.gpa)))
+	if (!r || (at->next.host && !r2))
 		return -ENOMEM;
+	note_block(b, 0, at->page.code, r);
+	if (r2)
+		note_block(b, 1, at->next.code, r2);
+	b->older = d->segments[d->segment].blocks;
+	d->segments[d->segment].blocks = b;
 	b->next = *head;
 	__atomic_store_n(head, b, __ATOMIC_RELEASE);
 	return 0;
+}
+
+void dbt_remove(struct dbt *d, struct dbt_block *b)
+{
+	struct dbt_block **p = hash_head(d, b->xid, b->rip, b->plain);
+
+	while (*p && *p != b)
+		p = &(*p)->next;
+	if (*p)
+		__atomic_store_n(p, b->next, __ATOMIC_RELEASE);
 }
 
 /* --- links --------------------------------------------------------------------------------- */
@@ -303,8 +395,10 @@ void dbt_link(struct dbt *d, struct dbt_link *k, struct dbt_block *to)
 {
 	uint32_t entry = k->poll ? to->code_poll : k->flags_host ? to->code_flags : to->code;
 
-	if (k->to || k->from->dead || to->dead || (k->xid && k->xid != to->xid))
+	if (k->to || k->from->dead || to->dead)
 		return;
+	if (k->xid && k->xid != to->xid && k->unlinked_at == d->epoch)
+		return; /* somebody may still be behind the guard */
 	k->to = to;
 	if (k->guard)
 		k->xid = to->xid;
@@ -317,131 +411,15 @@ void dbt_link(struct dbt *d, struct dbt_link *k, struct dbt_block *to)
 }
 
 /*
- * The jump leaves the translated code again.  A vCPU may be between guard and jump just now, so
- * one that is guarded never leads to another page.
+ * A vCPU may be between guard and jump just now, so one that is guarded does not lead to another
+ * page before all have been seen outside.
  */
-static void unlink_jump(struct dbt *d, struct dbt_link *k)
+void dbt_unlink(struct dbt *d, struct dbt_link *k)
 {
 	if (k->guard)
 		__atomic_store_n((uint32_t *)(d->rw + k->guard), (uint32_t)DBT_LINK_NEVER,
 				 __ATOMIC_RELEASE);
 	a_patch(d->rw + k->jump, d->rw + k->unlinked);
 	k->to = NULL;
-}
-
-/* --- staleness ------------------------------------------------------------------------------ */
-
-static void unhash(struct dbt *d, struct dbt_block *b)
-{
-	struct dbt_block **p = &d->hash[hash_block(b->xid, b->rip, b->plain)];
-
-	while (*p && *p != b)
-		p = &(*p)->next;
-	if (*p)
-		__atomic_store_n(p, b->next, __ATOMIC_RELEASE);
-}
-
-void dbt_kill(struct dbt *d, struct dbt_block *b)
-{
-	struct dbt_link *next;
-
-	if (b->dead)
-		return;
-	__atomic_store_n(&b->dead, true, __ATOMIC_RELEASE);
-	unhash(d, b);
-	for (struct dbt_link *k = b->in; k; k = next) {
-		next = k->next_in;
-		unlink_jump(d, k);
-	}
-	b->in = NULL;
-	d->stats.invalidated++;
-}
-
-/* Jump tables may lead to dead blocks: every vCPU starts a new one before it goes on. */
-static void forget_jumps(struct dbt *d)
-{
-	for (unsigned i = 0; i < d->vm->ncpus; i++) {
-		struct engine_vcpu *v = d->vm->vcpu[i];
-
-		if (!v)
-			continue;
-		__atomic_store_n(&v->c.d.gens_stale, true, __ATOMIC_SEQ_CST);
-		vcpu_request(&v->c, REQ_CODE);
-	}
-}
-
-/* Drop what was made of the page at @gpa.  Locked. */
-static void drop_page(struct dbt *d, gpa_t gpa)
-{
-	struct ram_page *p = ram_page(d, gpa, false);
-	uint8_t *w = mem_watch(d->mem, gpa);
-
-	__atomic_fetch_and(w, (uint8_t)~WATCH_CODE, __ATOMIC_SEQ_CST);
-	if (!p || !p->blocks)
-		return;
-	for (struct block_ref *r = p->blocks; r; r = r->next)
-		dbt_kill(d, r->block);
-	p->blocks = NULL;
-	forget_jumps(d);
-}
-
-void dbt_code_written(void *arg, gpa_t gpa)
-{
-	struct dbt *d = arg;
-
-	pthread_mutex_lock(&d->lock);
-	drop_page(d, gpa);
-	pthread_mutex_unlock(&d->lock);
-}
-
-void dbt_code_store(struct vcpu *c, gpa_t gpa)
-{
-	dbt_lock(c->dbt, c);
-	drop_page(c->dbt, gpa);
-	dbt_unlock(c->dbt);
-}
-
-static void wait_until_nobody_is_inside(struct dbt *d, const struct vcpu *c)
-{
-	for (unsigned i = 0; i < d->vm->ncpus; i++) {
-		struct engine_vcpu *v = d->vm->vcpu[i];
-
-		if (!v || &v->c == c)
-			continue;
-		vcpu_request(&v->c, REQ_CODE);
-		while (__atomic_load_n(&v->c.d.in_code, __ATOMIC_SEQ_CST))
-			sched_yield();
-	}
-}
-
-static void clear_watches(struct dbt *d)
-{
-	for (unsigned h = 0; h < 1 << DBT_PAGE_HASH_BITS; h++)
-		for (struct ram_page *p = d->ram_hash[h]; p; p = p->next)
-			__atomic_fetch_and(mem_watch(d->mem, p->gpa), (uint8_t)~WATCH_CODE,
-					   __ATOMIC_SEQ_CST);
-}
-
-void dbt_flush(struct dbt *d, struct vcpu *c)
-{
-	__atomic_store_n(&d->flushing, true, __ATOMIC_SEQ_CST);
-	wait_until_nobody_is_inside(d, c);
-	clear_watches(d);
-	memset(d->hash, 0, sizeof(d->hash));
-	memset(d->page_hash, 0, sizeof(d->page_hash));
-	memset(d->ram_hash, 0, sizeof(d->ram_hash));
-	d->used = d->start;
-	d->meta_used = 0;
-	d->nsites = 0;
-	d->next_xid = 1; /* every vCPU forgets the old ones before it goes on */
-	d->epoch++;
-	d->stats.flushes++;
-	for (unsigned i = 0; i < d->vm->ncpus; i++) {
-		struct engine_vcpu *v = d->vm->vcpu[i];
-
-		if (v)
-			__atomic_store_n(&v->c.d.xids_stale, true, __ATOMIC_SEQ_CST);
-	}
-	forget_jumps(d);
-	__atomic_store_n(&d->flushing, false, __ATOMIC_SEQ_CST);
+	k->unlinked_at = d->epoch;
 }

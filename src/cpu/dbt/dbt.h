@@ -35,10 +35,14 @@
 
 enum {
 	DBT_MAX_INSNS = 24,	 /* of a block */
-	DBT_MAX_CODE = 48 << 10, /* bytes of host code that one block can become */
-	DBT_HASH_BITS = 18,
-	DBT_PAGE_HASH_BITS = 14,
+	DBT_INSN_CODE = 2 << 10, /* bytes of code and description of one instruction, at most */
+	DBT_COLD_ACCESS = 256,	 /* ... of what lies out of line for an access, for a jump */
+	DBT_COLD_JUMP = 192,
 	DBT_DEFAULT_CACHE = 64 << 20,
+	DBT_MIN_CACHE = 128 << 10,
+	DBT_SEGMENTS = 16, /* at least */
+	DBT_MAX_SEGMENT = 1 << 20,
+	DBT_GLUE_BYTES = 8 << 10,
 	DBT_LINK_NEVER = -1, /* an xid that no page has */
 };
 
@@ -84,11 +88,13 @@ struct dbt_site { /* a place where translated code calls C */
 
 struct dbt_link { /* a direct jump out of a block */
 	struct dbt_block *from, *to;
-	struct dbt_link *next_in; /* of the jumps to @to */
-	uint64_t target;	  /* guest address */
-	uint32_t jump, guard;	  /* offsets of the rel32, and of the guard's imm32 or 0 */
-	uint32_t unlinked;	  /* where it goes then */
-	uint32_t xid;		  /* guarded: the only page it may ever lead to, or 0 */
+	struct dbt_link *next_in;  /* of the jumps to @to */
+	struct dbt_link *next_out; /* of those out of @from */
+	uint64_t target;	   /* guest address */
+	uint32_t jump, guard;	   /* offsets of the rel32, and of the guard's imm32 or 0 */
+	uint32_t unlinked;	   /* where it goes then */
+	uint32_t xid;		   /* guarded: the only page it may lead to, or 0 */
+	uint32_t unlinked_at;	   /* epoch */
 	bool flags_host, poll;
 	bool plain; /* to the plain variant of a block */
 };
@@ -105,8 +111,10 @@ struct dbt_block {
 	uint16_t bytes, ninsns;
 	uint16_t ncheck; /* instructions that lock-step can compare: all before a helper */
 	bool dead;
-	bool plain;	     /* made without shared address checks */
-	struct dbt_link *in; /* jumps linked to it */
+	bool plain;		    /* made without shared address checks */
+	struct dbt_link *in, *out;  /* jumps linked to it; its own */
+	struct dbt_block *older;    /* in its segment */
+	struct code_page *pages[2]; /* of xid, xid2 */
 };
 
 struct code_page {
@@ -114,6 +122,8 @@ struct code_page {
 	gva_t page;
 	const uint8_t *host;
 	uint32_t xid;
+	uint32_t nblocks; /* that are still in the cache, dead ones too */
+	struct ram_page *ram;
 	uint8_t key;
 };
 
@@ -126,6 +136,14 @@ struct ram_page { /* a page of RAM that has translations */
 	struct ram_page *next;
 	gpa_t gpa;
 	struct block_ref *blocks;
+	uint32_t npages; /* code pages that are mapped to it */
+	uint32_t sifted; /* epoch: of the last eviction that went through @blocks */
+};
+
+/* A part of the cache: code, and what describes it, which is evicted all at once. */
+struct dbt_segment {
+	struct dbt_block *blocks; /* the newest */
+	uint32_t bytes;		  /* in use, once it is full */
 };
 
 struct code_at { /* where guest code is */
@@ -135,27 +153,45 @@ struct code_at { /* where guest code is */
 		const uint8_t *host; /* of the page */
 		gpa_t gpa;
 		uint32_t xid;
+		struct code_page *code;
 	} page, next; /* next: of an instruction that goes on there, else host is NULL */
 };
 
 struct dbt_stats { /* under the lock or racy */
-	uint64_t translated, translated_bytes, code_bytes, flushes, invalidated, links;
+	uint64_t translated, translated_bytes, code_bytes, invalidated, links;
+	uint64_t flushes; /* segments evicted */
+};
+
+struct dbt_mark { /* how far the description of code goes */
+	size_t meta_used;
+	uint32_t nsites;
 };
 
 struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	pthread_mutex_t lock;
 	uint8_t *rw, *rx; /* two mappings of the code cache */
-	size_t bytes, used, start;
-	struct dbt_block *hash[1 << DBT_HASH_BITS]; /* read without the lock */
-	struct code_page *page_hash[1 << DBT_PAGE_HASH_BITS];
-	struct ram_page *ram_hash[1 << DBT_PAGE_HASH_BITS];
+	size_t bytes;	  /* bound of code and what describes it, in segments */
+	size_t map_bytes; /* of @rw, @rx */
+	uint32_t segment_bytes, nsegments, segment; /* the one that is filled now */
+	struct dbt_segment *segments;
+	size_t used; /* where the next code goes */
+	unsigned hash_bits, page_bits;
+	struct dbt_block **hash; /* read without the lock */
+	struct code_page **page_hash;
+	struct ram_page **ram_hash;
+	struct dbt_pages { /* code_pages and ram_pages, free ones in lists */
+		uint8_t *mem;
+		size_t used, bytes;
+		struct code_page *code;
+		struct ram_page *ram;
+	} pages;
 	uint32_t next_xid;
 	struct dbt_site *sites; /* by number */
-	uint32_t nsites, max_sites;
-	uint8_t *meta; /* blocks, links, pages, instructions */
+	uint32_t nsites, segment_sites;
+	uint8_t *meta; /* blocks, links, instructions */
 	size_t meta_used;
 	bool flushing;	/* atomic: nobody may enter */
-	uint32_t epoch; /* atomic: counts flushes */
+	uint32_t epoch; /* atomic: counts evictions */
 	struct mem *mem;
 	struct engine_vm *vm;
 	struct dbt_stats stats;
@@ -175,26 +211,50 @@ extern const uint8_t host_of[16];
 MUST_CHECK int dbt_new(struct mem *mem, struct engine_vm *vm, size_t bytes, struct dbt **out,
 		       struct errbuf *err);
 void dbt_free(struct dbt *d);
-/* Take the lock, serving requests to drop write tags meanwhile. */
-void dbt_lock(struct dbt *d, struct vcpu *c);
-void dbt_unlock(struct dbt *d);
-/* Memory that the next flush takes back; NULL: none is left.  Locked. */
+/* Memory of the current segment; NULL: none is left.  Locked. */
 void *dbt_alloc(struct dbt *d, size_t bytes);
-/* Everything goes.  Locked; other vCPUs are made to leave translated code. */
-void dbt_flush(struct dbt *d, struct vcpu *c);
+struct dbt_site *dbt_site_new(struct dbt *d); /* the same */
+/* Bytes that are left in the current segment, with code up to @code.  Locked. */
+size_t dbt_room(const struct dbt *d, size_t code);
+bool dbt_segment_empty(const struct dbt *d);
+/* Give back what was taken since @to was noted.  Locked. */
+void dbt_rewind(struct dbt *d, const struct dbt_mark *to);
+/* Bytes that are in use.  Any thread, racy. */
+size_t dbt_used(const struct dbt *d);
+/* Go on in the next segment, whose content is gone.  Locked. */
+void dbt_next_segment(struct dbt *d);
 /* Any thread, without the lock. */
 struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip, bool plain);
 MUST_CHECK int dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at);
-/* Nothing is to lead to @b any more.  Locked. */
-void dbt_kill(struct dbt *d, struct dbt_block *b);
-/* Number of the code page; 0: out of memory. */
-uint32_t dbt_xid(struct dbt *d, gva_t page, const uint8_t *host, uint8_t key);
-/* Before code of the page at @gpa is read: no vCPU may write to it unnoticed from now on. */
-void dbt_watch(struct dbt *d, struct vcpu *c, gpa_t gpa);
-/* mem.h: somebody else than a vCPU wrote to the page at @gpa. */
-void dbt_code_written(void *arg, gpa_t gpa);
+/* No look-up finds @b any more.  Locked. */
+void dbt_remove(struct dbt *d, struct dbt_block *b);
+/* The code page; NULL: out of memory or numbers.  It goes with the last of its blocks. */
+struct code_page *dbt_page(struct dbt *d, gva_t page, const uint8_t *host, gpa_t gpa, uint8_t key);
+/* @b of @p is gone, or was never made: NULL is fine. */
+void dbt_page_put(struct dbt *d, struct code_page *p, unsigned nblocks);
+/* What is known of the page of RAM at @gpa, or NULL. */
+struct ram_page *dbt_ram_page(struct dbt *d, gpa_t gpa);
 /* Make jump @k go to @to by itself.  Locked. */
 void dbt_link(struct dbt *d, struct dbt_link *k, struct dbt_block *to);
+/* Make it leave translated code again.  Locked. */
+void dbt_unlink(struct dbt *d, struct dbt_link *k);
+
+/* --- evict.c ----------------------------------------------------------------------- */
+
+/* Take the lock, serving requests to drop write tags meanwhile. */
+void dbt_lock(struct dbt *d, struct vcpu *c);
+void dbt_unlock(struct dbt *d);
+/* Before code of the page at @gpa is read: no vCPU may write to it unnoticed from now on. */
+void dbt_watch(struct dbt *d, struct vcpu *c, gpa_t gpa);
+/* Nothing is to lead to @b any more.  Locked. */
+void dbt_kill(struct dbt *d, struct dbt_block *b);
+/* mem.h: somebody else than a vCPU wrote to the page at @gpa. */
+void dbt_code_written(void *arg, gpa_t gpa);
+/*
+ * Make room: what is oldest goes, or everything when page numbers are used up.  Locked; other
+ * vCPUs are made to leave translated code meanwhile.  Changes the epoch unless nothing went.
+ */
+void dbt_evict(struct dbt *d, struct vcpu *c);
 
 /* --- translate.c ------------------------------------------------------------------- */
 

@@ -300,5 +300,4 @@ void dbt_emit_glue(struct dbt *d)
 	emit_ret_miss(d, &a);
 	emit_enter(d, &a);
 	d->used = ALIGN_UP(here(d, &a), 64);
-	d->start = d->used;
 }

@@ -207,13 +207,12 @@ struct dbt_site *site_new(struct lowering *l, uint32_t *number)
 {
 	struct dbt_site *s;
 
-	if (l->d->nsites == l->d->max_sites) {
+	s = dbt_site_new(l->d);
+	*number = s ? (uint32_t)(s - l->d->sites) : 0;
+	if (!s) {
 		l->failed = true;
-		*number = 0;
-		return &l->d->sites[0];
+		s = &l->no_site;
 	}
-	*number = l->d->nsites++;
-	s = &l->d->sites[*number];
 	*s = (struct dbt_site){
 		.block = l->b, .align = 1, .rip_off = (uint32_t)(l->t->rip - l->b->rip)};
 	if (!l->home)

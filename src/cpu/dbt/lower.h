@@ -99,7 +99,8 @@ struct lowering {
 	bool x87_known;		    /* d.x87_live is set */
 	struct x87_last last;
 	const struct x87_last *last_shared; /* a copy of @last that sites have, or NULL */
-	bool failed;			    /* out of sites or memory */
+	bool failed;			    /* out of memory */
+	struct dbt_site no_site;	    /* in place of one when @failed */
 
 	struct fold fold[FOLD_MAX];
 	unsigned nfolds;

@@ -53,7 +53,8 @@ static struct dbt_link *link_new(struct lowering *l, uint64_t target)
 		l->failed = true;
 		return NULL;
 	}
-	*k = (struct dbt_link){.from = l->b, .target = target};
+	*k = (struct dbt_link){.from = l->b, .target = target, .next_out = l->b->out};
+	l->b->out = k;
 	return k;
 }
 

@@ -157,15 +157,29 @@ static bool find_code(struct vcpu *c, struct code_at *at, bool plain)
 	return is_canonical(at->rip + avail) && code_part(c, at->rip + avail, &at->next);
 }
 
+static bool number_page(struct vcpu *c, gva_t page, struct code_part *part)
+{
+	part->code = dbt_page(c->dbt, page, part->host, part->gpa, c->d.key);
+	part->xid = part->code ? part->code->xid : 0;
+	return part->code;
+}
+
 /* Number the pages of @at.  Locked.  False: no memory. */
 static bool number_pages(struct vcpu *c, struct code_at *at)
 {
 	uint64_t page = at->rip & ~0xfffULL;
 
-	at->page.xid = dbt_xid(c->dbt, page, at->page.host, c->d.key);
-	if (at->next.host)
-		at->next.xid = dbt_xid(c->dbt, page + MEM_PAGE_SIZE, at->next.host, c->d.key);
-	return at->page.xid && (at->next.xid || !at->next.host);
+	if (!number_page(c, page, &at->page))
+		return false;
+	return !at->next.host || number_page(c, page + MEM_PAGE_SIZE, &at->next);
+}
+
+/* No block was made: pages that have none need no number. */
+static void forget_pages(struct dbt *d, struct code_at *at)
+{
+	dbt_page_put(d, at->page.code, 0);
+	dbt_page_put(d, at->next.code, 0);
+	at->page.code = at->next.code = NULL;
 }
 
 static struct dbt_block *translate(struct vcpu *c, const struct code_at *at, bool *full)
@@ -183,28 +197,37 @@ static struct dbt_block *translate(struct vcpu *c, const struct code_at *at, boo
 	return NULL;
 }
 
-static struct dbt_block *find_or_translate(struct vcpu *c, struct code_at *at)
+static struct dbt_block *find_or_make(struct vcpu *c, struct code_at *at, bool *full)
 {
 	struct dbt *d = c->dbt;
 	struct dbt_block *b = NULL;
 
-	dbt_lock(d, c);
-	for (unsigned try = 0; try < 2; try++) {
-		bool full = true;
-
-		if (try)
-			dbt_flush(d, c);
-		if (!number_pages(c, at))
-			continue;
+	*full = true;
+	if (number_pages(c, at)) {
 		b = dbt_find(d, at->page.xid, at->rip, at->plain);
 		if (b && b->xid2 != at->next.xid) {
 			dbt_kill(d, b);
 			b = NULL;
 		}
 		if (!b)
-			b = translate(c, at, &full);
-		if (b || !full)
-			break;
+			b = translate(c, at, full);
+	}
+	if (!b)
+		forget_pages(d, at);
+	return b;
+}
+
+static struct dbt_block *find_or_translate(struct vcpu *c, struct code_at *at)
+{
+	struct dbt *d = c->dbt;
+	struct dbt_block *b;
+	bool full;
+
+	dbt_lock(d, c);
+	b = find_or_make(c, at, &full);
+	for (unsigned n = 0; !b && full && n < d->nsegments; n++) {
+		dbt_evict(d, c);
+		b = find_or_make(c, at, &full);
 	}
 	dbt_unlock(d);
 	return b;
@@ -397,6 +420,7 @@ static bool step_inside(struct vcpu *c, uint32_t epoch)
 	if (likely(!__atomic_load_n(&d->flushing, __ATOMIC_SEQ_CST) && d->epoch == epoch))
 		return true;
 	step_outside(c);
+	sched_yield(); /* to who evicts */
 	return false;
 }
 

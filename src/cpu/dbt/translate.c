@@ -135,11 +135,21 @@ static void emit_entries(struct lowering *l, bool wanted)
 
 /* --- the block ------------------------------------------------------------------------ */
 
+/* For one more instruction, and all that is to come out of line. */
+static bool has_room(struct lowering *l)
+{
+	size_t want = DBT_INSN_CODE + l->naccess * DBT_COLD_ACCESS + l->njump * DBT_COLD_JUMP;
+
+	if (dbt_room(l->d, (size_t)(l->a.p - l->d->rw)) < want)
+		l->failed = true;
+	return !l->failed;
+}
+
 static void lower_all(struct lowering *l)
 {
 	bool ended = false;
 
-	for (unsigned k = 0; k < l->n && !l->failed; k++) {
+	for (unsigned k = 0; k < l->n && has_room(l); k++) {
 		const struct insn *i = &l->insns[k].i;
 
 		l->t = &l->insns[k];
@@ -163,6 +173,8 @@ static void lower_all(struct lowering *l)
 				lower_int(l, i);
 		}
 	}
+	if (l->failed)
+		return;
 	if (!ended)
 		x87_before_exit(l);
 	if (!ended)
@@ -173,9 +185,10 @@ static void lower_all(struct lowering *l)
 struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code_at *at, bool *full)
 {
 	struct t_insn insns[DBT_MAX_INSNS];
+	struct dbt_mark before = {.meta_used = d->meta_used, .nsites = d->nsites};
 	struct lowering l;
 
-	*full = d->bytes - d->used < DBT_MAX_CODE;
+	*full = dbt_room(d, d->used) < DBT_INSN_CODE;
 	if (*full)
 		return NULL;
 	l.a.p = d->rw + d->used;
@@ -192,15 +205,13 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 	l.recipe = (struct flags_recipe){0};
 	l.naccess = l.njump = l.nfolds = 0;
 	l.b = dbt_alloc(d, sizeof(*l.b));
-	if (!l.b) {
-		*full = true;
-		return NULL;
-	}
 	*l.b = (struct dbt_block){
 		.rip = at->rip, .xid = at->page.xid, .xid2 = at->next.xid, .plain = at->plain};
 	l.n = decode(&l, at, insns);
-	if (!l.n)
+	if (!l.n) {
+		dbt_rewind(d, &before);
 		return NULL;
+	}
 	if (!at->plain)
 		fold_accesses(&l);
 	l.t = insns;
@@ -209,7 +220,8 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 		lower_guard(&l);
 	lower_all(&l);
 	if (l.failed) {
-		*full = true;
+		dbt_rewind(d, &before);
+		*full = !dbt_segment_empty(d);
 		return NULL;
 	}
 	l.b->end = (uint32_t)(l.a.p - d->rw);

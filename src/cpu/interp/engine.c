@@ -126,7 +126,7 @@ static int interp_vcpu_new(struct engine_vm *vm, unsigned index, struct engine_v
 	v->c.d.self = (uintptr_t)&v->c;
 	if (vm->dbt) {
 		v->c.d.code_base = (uintptr_t)vm->dbt->rx;
-		v->c.d.jumps[0].rip = 1; /* address 0 must not match an empty entry */
+		v->c.d.jumps[0] = jump_void(0);
 	}
 	if (vm->dbt && vm->dbt->check && dbt_check_new(&v->c)) {
 		interp_vcpu_free(v);
@@ -283,7 +283,7 @@ static bool soft_vm_stats(const struct engine_vm *vm, struct engine_vm_stats *ou
 		return false;
 	*out = (struct engine_vm_stats){
 		.cache_bytes = d->bytes,
-		.cache_used = __atomic_load_n(&d->used, __ATOMIC_RELAXED),
+		.cache_used = dbt_used(d),
 		.blocks = counter(&d->stats.translated),
 		.guest_bytes = counter(&d->stats.translated_bytes),
 		.code_bytes = counter(&d->stats.code_bytes),

@@ -76,7 +76,7 @@ static inline struct guest *guest_new_checked(unsigned ncpus, bool check)
 	g->answer = 0x10;
 	cfg.mem = g->mem;
 	cfg.model = &g->model;
-	cfg.code_cache = 1 << 20; /* small enough to be full now and then */
+	cfg.code_cache = 128 << 10; /* small enough to be full now and then */
 	assert_int_equal(GUEST_ENGINE.vm_new(&cfg, &g->vm, NULL), 0);
 	for (unsigned i = 0; i < ncpus; i++) {
 		struct engine_vcpu *v;

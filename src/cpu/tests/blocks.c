@@ -40,6 +40,7 @@ struct session {
 	const char *engine; /* as it was asked for */
 	struct blk_options gen;
 	uint64_t seed, first, cases, history;
+	size_t code_cache; /* of @ops; 0: the default */
 	unsigned max_failures;
 	bool reproduce, verbose, shrink, fork;
 	struct diff_gen *d;
@@ -54,7 +55,8 @@ struct session {
 static const char usage[] =
 	"usage: diff-blocks [--engine NAME] [--cases N] [--first N] [--seed S]\n"
 	"                   [--max-insns N] [--kinds NAME,...] [--max-failures N]\n"
-	"                   [--defined-flags] [--no-shrink] [--no-fork] [--verbose]\n"
+	"                   [--code-cache BYTES] [--defined-flags] [--no-shrink]\n"
+	"                   [--no-fork] [--verbose]\n"
 	"       diff-blocks --reproduce SEED:[FIRST-]NUMBER\n"
 	"       diff-blocks --list\n";
 
@@ -69,7 +71,8 @@ static void close_vms(struct session *s)
 static bool fresh_vms(struct session *s)
 {
 	close_vms(s);
-	return !blk_side_new(&engine_interp, &s->a) && !blk_side_new(s->ops, &s->b);
+	return !blk_side_new(&engine_interp, 0, &s->a) &&
+	       !blk_side_new(s->ops, s->code_cache, &s->b);
 }
 
 /* How did the run end, and after how many instructions? */
@@ -188,6 +191,8 @@ static void print_line(const struct session *s, uint64_t number, uint64_t histor
 	if (history)
 		printf("%" PRIu64 "-", number - history);
 	printf("%" PRIu64 " --engine %s", number, s->engine);
+	if (s->code_cache)
+		printf(" --code-cache %zu", s->code_cache);
 	if (s->gen.max_insns != 50)
 		printf(" --max-insns %u", s->gen.max_insns);
 	if (s->gen.defined_flags)
@@ -396,6 +401,7 @@ static bool parse_option(struct session *s, int opt)
 	case 'k': return parse_kinds(optarg, &s->gen.kinds);
 	case 'f': s->max_failures = (unsigned)strtoul(optarg, NULL, 0); return true;
 	case 'r': return parse_reproducer(s, optarg);
+	case 'a': s->code_cache = strtoul(optarg, NULL, 0); return true;
 	case 'd': s->gen.defined_flags = true; return true;
 	case 'n': s->shrink = false; return true;
 	case 'o': s->fork = false; return true;
@@ -416,6 +422,7 @@ static bool parse(int argc, char **argv, struct session *s)
 		{"kinds", required_argument, NULL, 'k'},
 		{"max-failures", required_argument, NULL, 'f'},
 		{"reproduce", required_argument, NULL, 'r'},
+		{"code-cache", required_argument, NULL, 'a'},
 		{"defined-flags", no_argument, NULL, 'd'},
 		{"no-shrink", no_argument, NULL, 'n'},
 		{"no-fork", no_argument, NULL, 'o'},

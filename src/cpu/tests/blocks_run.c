@@ -95,9 +95,9 @@ static bool expired(struct blk_watch *w)
 
 /* --- a side --------------------------------------------------------------------------- */
 
-int blk_side_new(const struct engine_ops *ops, struct blk_side *s)
+int blk_side_new(const struct engine_ops *ops, size_t code_cache, struct blk_side *s)
 {
-	struct engine_vm_config cfg = {.ncpus = 1};
+	struct engine_vm_config cfg = {.ncpus = 1, .code_cache = code_cache};
 	struct cpu_model model;
 	struct errbuf err = {0};
 	int ret;

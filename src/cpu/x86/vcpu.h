@@ -96,6 +96,12 @@ static inline unsigned jump_slot(uint64_t rip)
 	return (uint32_t)rip * JUMP_HASH >> (32 - JUMP_BITS);
 }
 
+/* What no jump to @slot matches, even while gen_live is 0: an address that belongs elsewhere. */
+static inline struct jump_entry jump_void(unsigned slot)
+{
+	return (struct jump_entry){.rip = !slot};
+}
+
 struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint64_t self;	    /* address of the vcpu */
 	uint64_t code_base; /* of the executable mapping */
