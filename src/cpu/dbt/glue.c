@@ -52,17 +52,51 @@ static void store_byte(struct assembler *a, size_t field, unsigned v)
 	a1(a, v);
 }
 
-static void vectors(struct dbt *d, struct assembler *a, bool store)
+static struct host_op vector(unsigned n)
+{
+	return op_vcpu(VC(s.vec) + n * sizeof(struct cpu_vec));
+}
+
+enum { MOVUPS_LOAD = 0x10, MOVUPS_STORE = 0x11, ORPS = 0x56, PTEST = 0x17 };
+
+static void vectors(struct dbt *d, struct assembler *a, unsigned op, bool whole)
 {
 	for (unsigned n = 0; n < 16; n++) {
-		struct host_op at = op_vcpu(VC(s.vec) + n * sizeof(struct cpu_vec));
-		struct host_enc movups = {.map = 1, .op = store ? 0x11 : 0x10};
+		struct host_enc movups = {.map = 1, .op = (uint8_t)op};
 
 		if (d->host_avx)
-			a_vex(a, 1, 0, false, true, 0, store ? 0x11 : 0x10, n, at);
+			a_vex(a, 1, 0, false, whole, 0, op, n, vector(n));
 		else
-			a_enc(a, &movups, n, at);
+			a_enc(a, &movups, n, vector(n));
 	}
+}
+
+/*
+ * Upper halves that are zero are loaded as such.  The processor then knows, and SSE instructions
+ * need not wait for the register's old value to keep its upper half: a loop of theirs is up to
+ * four times faster (AMD Software Optimization Guide, "Mixing AVX and SSE").
+ */
+static void emit_vectors_load(struct dbt *d, struct assembler *a)
+{
+	uint8_t *whole, *loaded;
+
+	if (!d->host_avx) {
+		vectors(d, a, MOVUPS_LOAD, false);
+		return;
+	}
+	for (unsigned n = 0; n < 16; n++) {
+		struct host_op upper = vector(n);
+
+		upper.disp += 16;
+		a_vex(a, 1, 0, false, false, 0, n ? ORPS : MOVUPS_LOAD, 0, upper);
+	}
+	a_vex(a, 2, 1, false, false, 0, PTEST, 0, op_reg(0));
+	whole = a_jcc(a, CC_NE);
+	vectors(d, a, MOVUPS_LOAD, false);
+	loaded = a_jmp(a);
+	a_patch(whole, a->p);
+	vectors(d, a, MOVUPS_LOAD, true);
+	a_patch(loaded, a->p);
 }
 
 static void mxcsr(struct assembler *a, bool store, size_t field)
@@ -74,7 +108,7 @@ static void mxcsr(struct assembler *a, bool store, size_t field)
 
 static void emit_vec_save(struct dbt *d, struct assembler *a)
 {
-	vectors(d, a, true);
+	vectors(d, a, MOVUPS_STORE, true);
 	mxcsr(a, true, VC(s.fx.mxcsr));
 	mxcsr(a, false, VC(d.host_mxcsr));
 	store_byte(a, VC(d.vec_live), 0);
@@ -89,7 +123,7 @@ static void emit_vec_save(struct dbt *d, struct assembler *a)
 static void emit_vec_load(struct dbt *d, struct assembler *a)
 {
 	d->vec_load = here(d, a);
-	vectors(d, a, false);
+	emit_vectors_load(d, a);
 	mxcsr(a, false, VC(s.fx.mxcsr));
 	store_byte(a, VC(d.vec_live), 1);
 	ret(a);
