@@ -52,6 +52,29 @@ def test_guest_ends_with_success(name, cpus, engine, tmp_path):
         assert disk.read_bytes()[4096:8192] == expected
 
 
+def counted(name, engine):
+    """How many instructions --count says @name retired on each vCPU."""
+    with VM("--kernel", GUESTS / f"{name}.guest", "--engine", engine, "--memory", "64M",
+            "--debug-exit", "--net", "none", "--quiet", "--count") as vm:
+        assert vm.wait() == SUCCESS, vm.text()
+        return re.findall(r"cpu(\d+): (\d+) instructions", vm.proc.stderr.read().decode())
+
+
+@pytest.mark.parametrize("name", ["hello", "paging", "user"])
+def test_a_guest_without_interrupts_retires_the_same_number_of_instructions(name):
+    first = counted(name, "soft")
+    assert len(first) == 1 and first[0][0] == "0" and int(first[0][1]) > 1000
+    assert counted(name, "soft") == first
+    assert counted(name, "interp") == first
+
+
+def test_kvm_refuses_to_count():
+    r = subprocess.run([BUILD / "caisson-vmm", "--kernel", GUESTS / "hello.guest", "--engine",
+                        "kvm", "--count"], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 2
+    assert "engine kvm cannot count" in r.stderr
+
+
 @pytest.mark.parametrize("name,cpus", [g for g in GUESTS_CPUS if g[0] != "hello"])
 def test_engines_agree_on_what_a_guest_sees(name, cpus, tmp_path):
     need_kvm(name)

@@ -211,6 +211,7 @@ enum opt {
 	OPT_MEMORY,
 	OPT_CHECK,
 	OPT_CODE_CACHE,
+	OPT_COUNT,
 	OPT_CPUS,
 	OPT_ENGINE,
 	OPT_CPU,
@@ -241,6 +242,7 @@ static const struct option options[] = {
 	{"name", required_argument, NULL, OPT_NAME},
 	{"debug-exit", no_argument, NULL, OPT_DEBUG_EXIT},
 	{"check", no_argument, NULL, OPT_CHECK},
+	{"count", no_argument, NULL, OPT_COUNT},
 	{"code-cache", required_argument, NULL, OPT_CODE_CACHE},
 	{"sandbox", required_argument, NULL, OPT_SANDBOX},
 	{"quiet", no_argument, NULL, 'q'},
@@ -275,6 +277,9 @@ const char *vm_config_help(void)
 	       "  --code-cache SIZE    engine soft: memory for translated code (default 64M)\n"
 	       "  --check              engine soft: run every block in the interpreter, too, and\n"
 	       "                       stop at the first difference (slow)\n"
+	       "  --count              engine soft or interp: count guest instructions exactly, "
+	       "and\n"
+	       "                       say at the end how many each vCPU ran\n"
 	       "  --name NAME          the VM's name (default: the image's or kernel's)\n"
 	       "  --sandbox on|off     lock the VM's process down (default on)\n"
 	       "  --quiet              no line about engine and escape key at start\n"
@@ -304,6 +309,7 @@ static int take_option(struct vm_config *c, int opt, const char *v, struct errbu
 	case OPT_NO_REBOOT: c->no_reboot = true; return 0;
 	case OPT_DEBUG_EXIT: c->debug_exit = true; return 0;
 	case OPT_CHECK: c->check = true; return 0;
+	case OPT_COUNT: c->count = true; return 0;
 	case OPT_CODE_CACHE: return take_code_cache(c, v, err);
 	case 'd': return take_debug(c, v, err);
 	case 'q': c->quiet = true; return 0;
@@ -371,6 +377,9 @@ int vm_config_check(struct vm_config *c, struct errbuf *err)
 	if (!c->kernel)
 		return err_set(err, -EINVAL,
 			       "no kernel: give --kernel FILE, or the name of an image");
+	if (c->count && c->engine && !strcmp(c->engine, "kvm"))
+		return err_set(err, -ENOTSUP,
+			       "--count: engine kvm cannot count instructions; use soft or interp");
 	if (c->net_none && c->nnets)
 		return err_set(err, -EINVAL, "--net none: given together with another --net");
 	if (!c->net_given)

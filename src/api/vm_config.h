@@ -39,7 +39,7 @@ struct vm_config { /* owns its strings: vm_config_fini() */
 	struct vm_net net[VM_MAX_NETS];
 	unsigned nnets;
 	bool net_none, net_given;
-	bool ephemeral, no_reboot, debug_exit, sandbox_off, quiet, help, check;
+	bool ephemeral, no_reboot, debug_exit, sandbox_off, quiet, help, check, count;
 	uint64_t code_cache; /* bytes; 0: the engine's default */
 	unsigned log_kinds;
 	char *image; /* the one positional argument, if any */

@@ -34,9 +34,12 @@ enum exit_reason {
 	EXIT_WINDOW,	/* window() was asked for and an interrupt can be injected now */
 	EXIT_KICK,	/* kick() or nothing in particular; at an instruction boundary */
 	EXIT_EOI,	/* in-kernel APIC: EOI of level vector @addr (split irqchip) */
+	EXIT_COUNT,	/* count_stop()'s count was reached; at an instruction boundary */
 	EXIT_ERROR,	/* the engine cannot go on; @error says why */
 };
 enum { EXIT_REASONS = EXIT_ERROR + 1 };
+
+#define COUNT_NEVER UINT64_MAX
 
 struct engine_exit {
 	enum exit_reason reason;
@@ -56,6 +59,7 @@ struct engine_vm_config {
 	unsigned ncpus;
 	bool kernel_irqchip; /* kvm: controllers in the kernel */
 	bool check;	     /* soft: every block against the interpreter; slow */
+	bool count;	     /* soft, interp: count_stop() is wanted, and exact counts */
 	size_t code_cache;   /* soft: bytes for translated code, 0: the default */
 	uint64_t tsc_khz;    /* of the guest; the host's unless restored elsewhere */
 };
@@ -108,6 +112,20 @@ struct engine_ops {
 	void (*inject_nmi)(struct engine_vcpu *v);
 	/* Ask for EXIT_WINDOW as soon as can_inject() holds. */
 	void (*window)(struct engine_vcpu *v, bool want);
+
+	/*
+	 * Instructions retired so far, exact while the vCPU is not in run(), where the VM
+	 * was made with @count.  One that faults does not count, one that is started over
+	 * after an outside access counts once, a repeated string instruction once when it is
+	 * complete, the delivery of an event not at all.  Own thread.  NULL: not counted.
+	 */
+	uint64_t (*insn_count)(const struct engine_vcpu *v);
+	/*
+	 * Make run() return EXIT_COUNT once, at the first instruction boundary with @count
+	 * instructions retired (or more: at once), before anything that is pending there is
+	 * delivered.  COUNT_NEVER: not any more.  Own thread.  NULL or -ENOTSUP: not counted.
+	 */
+	int (*count_stop)(struct engine_vcpu *v, uint64_t count, struct errbuf *err);
 
 	/* The whole architectural state, at an instruction boundary. */
 	int (*get_state)(struct engine_vcpu *v, struct cpu_state *s);

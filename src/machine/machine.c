@@ -80,6 +80,7 @@ static int make_cpus(struct machine *m, struct errbuf *err)
 	c.kernel_irqchip = m->cfg.engine->vm_fd != NULL;
 	c.tsc_khz = m->tsc_khz;
 	c.check = m->cfg.check;
+	c.count = m->cfg.count;
 	c.code_cache = m->cfg.code_cache;
 	ret = m->cfg.engine->vm_new(&c, &m->evm, err);
 	if (!ret)

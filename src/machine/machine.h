@@ -61,6 +61,7 @@ struct machine_config { /* strings are borrowed for the machine's life */
 	bool ephemeral;		 /* disk writes stay in memory */
 	bool debug_exit;	 /* port 0xf4 */
 	bool check;		 /* engine soft: lock-step with the interpreter */
+	bool count;		 /* exact counts of guest instructions */
 	size_t code_cache;	 /* engine soft: bytes; 0: the default */
 	bool no_reboot;		 /* a guest's reset ends the machine like power off */
 	struct chardev *console; /* of serial0; borrowed */

@@ -346,6 +346,7 @@ static void handle_exit(struct machine_vcpu *v, struct engine_exit *e)
 		break;
 	case EXIT_WINDOW: v->window = false; break;
 	case EXIT_KICK:
+	case EXIT_COUNT:
 	case EXIT_EOI: break;
 	case EXIT_ERROR: exit_error(v, e); break;
 	}

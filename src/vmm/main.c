@@ -142,6 +142,7 @@ static void fill_machine_config(struct vmm *v, struct machine_config *mc)
 		.ephemeral = c->ephemeral,
 		.debug_exit = c->debug_exit,
 		.check = c->check,
+		.count = c->count,
 		.code_cache = c->code_cache,
 		.no_reboot = c->no_reboot,
 		.console = v->console,
@@ -227,10 +228,22 @@ static int start(struct vmm *v, struct errbuf *err)
 	return v->cfg.sandbox_off ? 0 : sandbox_process(err);
 }
 
+static void show_counts(struct vmm *v)
+{
+	for (unsigned i = 0; i < v->cfg.cpus; i++) {
+		struct machine_vcpu_stats s;
+
+		machine_vcpu_stats(v->machine, i, &s);
+		log_info("cpu%u: %llu instructions", i, (unsigned long long)s.engine.insns);
+	}
+}
+
 static void finish(struct vmm *v)
 {
 	if (v->machine)
 		machine_pause(v->machine);
+	if (v->machine && v->cfg.count)
+		show_counts(v);
 	control_free(v->control);
 	v->control = NULL;
 	if (v->console)

@@ -24,7 +24,8 @@ static json_t *exits_of(const struct machine_vcpu_stats *s)
 		[EXIT_CR8] = "cr8",	  [EXIT_HYPERCALL] = "hypercall",
 		[EXIT_HLT] = "hlt",	  [EXIT_SHUTDOWN] = "shutdown",
 		[EXIT_WINDOW] = "window", [EXIT_KICK] = "kick",
-		[EXIT_EOI] = "eoi",	  [EXIT_ERROR] = "error",
+		[EXIT_EOI] = "eoi",	  [EXIT_COUNT] = "count",
+		[EXIT_ERROR] = "error",
 	};
 	json_t *exits = json_object();
 

@@ -43,7 +43,8 @@ enum {
 	DBT_SEGMENTS = 16, /* at least */
 	DBT_MAX_SEGMENT = 1 << 20,
 	DBT_GLUE_BYTES = 8 << 10,
-	DBT_LINK_NEVER = -1, /* an xid that no page has */
+	DBT_LINK_NEVER = -1,		  /* an xid that no page has */
+	DBT_COUNT_SLACK = COUNT_NEAR / 2, /* d.budget ends so many instructions early */
 };
 
 /* Why translated code came back. */
@@ -79,6 +80,7 @@ struct dbt_site { /* a place where translated code calls C */
 	uint32_t rip_off;     /* of the instruction, from the block's start */
 	uint8_t access, size; /* of memory accesses: ACCESS_* */
 	uint8_t align;	      /* what their address must be a multiple of */
+	uint8_t ahead;	      /* instructions charged for, from this one on (lower_count.c) */
 	struct flags_recipe flags;
 	bool ends;	      /* helper calls: nothing follows */
 	uint32_t retry, next; /* offsets in the cache: the access again; the next instruction */
@@ -197,6 +199,7 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	struct dbt_stats stats;
 	bool host_avx, host_bmi2;
 	bool check; /* lock-step: blocks end at helpers, and nothing is linked */
+	bool count; /* code counts instructions */
 
 	/* common code, offsets */
 	uint32_t enter, leave_saved, slow, slow_site, helper, link_exit, plain_exit, lookup_exit;

@@ -213,8 +213,10 @@ struct dbt_site *site_new(struct lowering *l, uint32_t *number)
 		l->failed = true;
 		s = &l->no_site;
 	}
-	*s = (struct dbt_site){
-		.block = l->b, .align = 1, .rip_off = (uint32_t)(l->t->rip - l->b->rip)};
+	*s = (struct dbt_site){.block = l->b,
+			       .align = 1,
+			       .ahead = count_ahead(l),
+			       .rip_off = (uint32_t)(l->t->rip - l->b->rip)};
 	if (!l->home)
 		s->flags = l->recipe;
 	s->x87 = x87_at_site(l);

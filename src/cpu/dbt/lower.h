@@ -73,11 +73,13 @@ struct cold_jump { /* something else out of line */
 		COLD_MISS,
 		COLD_LINK,
 		COLD_POLL,
-		COLD_SHADOW
+		COLD_SHADOW,
+		COLD_COUNT
 	} kind;
 	uint32_t site;
 	struct dbt_link *link;
-	int32_t pop; /* COLD_MISS: what is added to RSP */
+	int32_t pop;   /* COLD_MISS: what is added to RSP */
+	uint8_t ahead; /* instructions charged for that do not run this way */
 };
 
 enum { COLD_MAX = 4 * DBT_MAX_INSNS };
@@ -90,6 +92,7 @@ struct lowering {
 	struct t_insn *t; /* the current instruction */
 	struct t_insn *insns;
 	unsigned n, view;
+	unsigned charged;   /* how many of @n were charged for so far */
 	bool vec, avx, x87; /* may be used natively */
 
 	bool home, host;	    /* where the guest's flags are */
@@ -175,6 +178,16 @@ bool is_native_int(const struct insn *i);
 unsigned lower_stack_run(struct lowering *l);
 bool lower_vec(struct lowering *l, const struct insn *i); /* lower_vec.c */
 bool is_native_vec(const struct lowering *l, const struct insn *i);
+
+/* --- lower_count.c: nothing without d->count ------------------------------------------ */
+
+/* The block is entered, flags at home / the next instruction follows. */
+void count_entry(struct lowering *l);
+void count_before(struct lowering *l);
+/* Instructions charged for, from the current one on. */
+uint8_t count_ahead(const struct lowering *l);
+/* Take back a charge of @n; without @flags_free host flags are kept and RCX used. */
+void emit_count_back(struct assembler *a, unsigned n, bool flags_free);
 
 /* --- lower_x87.c ------------------------------------------------------------------------ */
 

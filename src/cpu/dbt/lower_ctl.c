@@ -139,6 +139,8 @@ static void emit_jcc(struct lowering *l, unsigned cc, uint64_t target)
 	j = cold_new(l, COLD_LINK, at);
 	j->link = k;
 	j->pop = l->home; /* another page: the way out of line saves flags first */
+	if (l->d->count)
+		j->ahead = (uint8_t)(count_ahead(l) - 1);
 }
 
 /* JRCXZ and LOOP: flags are neither read nor written. */
@@ -464,9 +466,16 @@ static void emit_unlinked(struct lowering *l, struct cold_jump *j)
 		a_patch(j->jump, l->a.p);
 		if (!j->pop)
 			emit_flags_save(&l->a);
+		emit_count_back(&l->a, j->ahead, true);
 		k->flags_host = k->poll = false;
 		emit_guarded(l, k, false); /* its way out comes behind: the list grows */
 		return;
+	}
+	if (j->ahead) {
+		a_patch(j->jump, l->a.p);
+		emit_count_back(&l->a, j->ahead, false);
+		j->jump = emit_goto(l, false);
+		k->jump = offset_of(l, j->jump);
 	}
 	a_patch(j->jump, l->a.p);
 	if (k->guard)
@@ -492,6 +501,7 @@ static void emit_crossing(struct lowering *l, const struct cold_access *c)
 	emit_recipe_home(l, &l->d->sites[c->site].flags);
 	if (l->d->sites[c->site].x87)
 		x87_store_pointers(l, l->d->sites[c->site].x87);
+	emit_count_back(a, l->d->sites[c->site].ahead, true);
 	k->plain = true;
 	k->jump = offset_of(l, emit_goto(l, false));
 	a_patch(l->d->rw + k->jump, a->p);
@@ -530,6 +540,12 @@ void emit_cold(struct lowering *l)
 		case COLD_POLL:
 			a_patch(j->jump, l->a.p);
 			emit_rip(l, j->link->target);
+			a_jmp_to(&l->a, l->d->rw + l->d->lookup_exit);
+			break;
+		case COLD_COUNT:
+			a_patch(j->jump, l->a.p);
+			emit_count_back(&l->a, j->ahead, true);
+			emit_rip(l, l->b->rip);
 			a_jmp_to(&l->a, l->d->rw + l->d->lookup_exit);
 			break;
 		case COLD_SHADOW:

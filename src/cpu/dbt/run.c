@@ -301,9 +301,25 @@ static void *leave_with(struct vcpu *c, enum dbt_exit why)
 	return NULL;
 }
 
+/* Take back what was charged for at @s, and say what is counted; count_on(): go on from there. */
+static void count_at_site(struct vcpu *c, const struct dbt_site *s)
+{
+	if (!c->dbt->count)
+		return;
+	c->d.budget += s->ahead;
+	c->insns = c->d.budget_end - (uint64_t)c->d.budget;
+}
+
+static void count_on(struct vcpu *c, unsigned ahead)
+{
+	if (c->dbt->count)
+		c->d.budget = (int64_t)(c->d.budget_end - c->insns - ahead);
+}
+
 /* State is in memory: make it the guest's at @s's instruction. */
 static void at_site(struct vcpu *c, const struct dbt_site *s)
 {
+	count_at_site(c, s);
 	c->d.flags = recipe_flags(c, &s->flags);
 	flags_merge(c, c->d.flags);
 	c->insn_rip = c->s.rip = s->block->rip + s->rip_off;
@@ -326,6 +342,7 @@ void *dbt_slow(struct vcpu *c)
 	const struct dbt_site *s = &d->sites[c->d.site];
 	const struct dbt_block *b = s->block;
 	uint32_t retry = s->retry, epoch = d->epoch, dropped = c->d.flush_done;
+	unsigned ahead = s->ahead;
 	uint64_t lin = c->d.lin, page = lin & ~0xfffULL;
 	uint8_t access = s->access, misaligned = (uint8_t)(lin & (uint64_t)(s->align - 1));
 	gpa_t gpa;
@@ -340,6 +357,7 @@ void *dbt_slow(struct vcpu *c)
 	if (!mmu_fill(c, lin, access, &gpa) || tag_of(c, lin, access) != page ||
 	    d->epoch != epoch || b->dead || c->d.flush_done != dropped)
 		return leave_with(c, DBT_EXIT_STEP);
+	count_on(c, ahead);
 	return d->rx + retry;
 }
 
@@ -366,6 +384,7 @@ void *dbt_helper(struct vcpu *c)
 	const struct dbt_site *s = &d->sites[c->d.site];
 	const struct dbt_block *b = s->block;
 	uint32_t next = s->next, epoch = d->epoch;
+	unsigned ahead = s->ahead;
 	bool ends = s->ends;
 
 	at_site(c, s);
@@ -376,10 +395,14 @@ void *dbt_helper(struct vcpu *c)
 	c->end_block = false;
 	c->d.insn.fn(c, &c->d.insn);
 	c->d.flags = flags_split(c->s.rflags);
+	if (d->count && !interp_stopped_half_way(c))
+		c->insns++;
+	count_on(c, 0);
 	if (d->epoch != epoch)
 		return leave_with(c, DBT_EXIT_LOOKUP);
 	if (ends || c->end_block || b->dead || !at_full_speed(c))
 		return next_code(c);
+	count_on(c, ahead - 1);
 	return d->rx + next;
 }
 
@@ -396,7 +419,10 @@ static void enter(struct vcpu *c, uint32_t code)
 
 	c->d.flags = flags_split(c->s.rflags);
 	asm volatile("stmxcsr %0" : "=m"(c->d.host_mxcsr));
+	count_on(c, 0);
 	fn(c->dbt->rx + code);
+	if (c->dbt->count)
+		c->insns = c->d.budget_end - (uint64_t)c->d.budget;
 	flags_merge(c, c->d.flags);
 }
 
@@ -512,6 +538,6 @@ bool dbt_run(struct vcpu *c)
 			c->d.links++;
 			link_epoch = epoch;
 		}
-	} while (at_full_speed(c));
+	} while (at_full_speed(c) && !interp_count_near(c));
 	return true;
 }

@@ -153,6 +153,7 @@ static void lower_all(struct lowering *l)
 		const struct insn *i = &l->insns[k].i;
 
 		l->t = &l->insns[k];
+		count_before(l);
 		x87_before(l);
 		if (!l->t->native) {
 			ended = is_last(l, i) || !is_bound(i);
@@ -203,7 +204,7 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 	l.last = (struct x87_last){0};
 	l.last_shared = NULL;
 	l.recipe = (struct flags_recipe){0};
-	l.naccess = l.njump = l.nfolds = 0;
+	l.naccess = l.njump = l.nfolds = l.charged = 0;
 	l.b = dbt_alloc(d, sizeof(*l.b));
 	*l.b = (struct dbt_block){
 		.rip = at->rip, .xid = at->page.xid, .xid2 = at->next.xid, .plain = at->plain};
@@ -215,7 +216,8 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 	if (!at->plain)
 		fold_accesses(&l);
 	l.t = insns;
-	emit_entries(&l, at->next.host || wants_flags(insns, l.n));
+	emit_entries(&l, d->count || at->next.host || wants_flags(insns, l.n));
+	count_entry(&l);
 	if (at->next.host)
 		lower_guard(&l);
 	lower_all(&l);

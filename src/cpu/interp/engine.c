@@ -47,6 +47,7 @@ static int interp_vm_new(const struct engine_vm_config *cfg, struct engine_vm **
 		interp_vm_free(vm);
 		return ret;
 	}
+	vm->count = cfg->count;
 	*out = vm;
 	return 0;
 }
@@ -66,6 +67,7 @@ static int soft_vm_new(const struct engine_vm_config *cfg, struct engine_vm **ou
 		return ret;
 	}
 	vm->dbt->check = cfg->check;
+	vm->dbt->count = cfg->count;
 	*out = vm;
 	return 0;
 }
@@ -133,6 +135,7 @@ static int interp_vcpu_new(struct engine_vm *vm, unsigned index, struct engine_v
 		return err_set(err, -ENOMEM, "software engine: no memory for vCPU %u", index);
 	}
 	tlb_init(&v->c);
+	interp_count_stop(&v->c, COUNT_NEVER);
 	cpu_state_reset(&v->c.s, index == 0, false);
 	adopt_state(&v->c);
 	vm->vcpu[index] = v;
@@ -232,6 +235,19 @@ static int interp_set_state(struct engine_vcpu *v, const struct cpu_state *s, st
 	return 0;
 }
 
+static uint64_t engine_insn_count(const struct engine_vcpu *v)
+{
+	return v->c.insns;
+}
+
+static int engine_count_stop(struct engine_vcpu *v, uint64_t count, struct errbuf *err)
+{
+	if (!v->vm->count)
+		return err_set(err, -ENOTSUP, "this VM does not count instructions; use --count");
+	interp_count_stop(&v->c, count);
+	return 0;
+}
+
 /* Has @v dropped its TLB since it was asked to, or will it before it touches memory? */
 static bool flushed(struct engine_vcpu *v)
 {
@@ -261,7 +277,7 @@ static void interp_stats(const struct engine_vcpu *v, struct engine_stats *out)
 
 	*out = (struct engine_stats){
 		.insns = counter(&v->c.insns),
-		.insns_exact = !v->c.dbt,
+		.insns_exact = !v->c.dbt || v->c.dbt->count,
 		.exits = counter(&v->c.exits),
 		.tlb_misses = counter(&v->c.tlb_misses),
 		.decoded = counter(&v->c.decoded),
@@ -299,6 +315,7 @@ static bool soft_vm_stats(const struct engine_vm *vm, struct engine_vm_stats *ou
 	.vm_free = interp_vm_free, .vcpu_new = interp_vcpu_new, .vcpu_free = interp_vcpu_free, \
 	.run = interp_run, .kick = interp_kick, .can_inject = engine_can_inject,               \
 	.inject = interp_inject, .inject_nmi = interp_inject_nmi, .window = interp_window,     \
+	.insn_count = engine_insn_count, .count_stop = engine_count_stop,                      \
 	.get_state = interp_get_state, .set_state = interp_set_state,                          \
 	.log_changed = interp_log_changed, .stats = interp_stats, .vm_stats = soft_vm_stats
 

@@ -14,6 +14,7 @@ struct engine_vcpu { /* owner: the vCPU's thread */
 struct engine_vm {
 	struct soft_vm soft;
 	struct dbt *dbt; /* NULL: interpreter only */
+	bool count;
 	unsigned ncpus;
 	struct engine_vcpu *vcpu[]; /* @ncpus; set before the vCPU first runs */
 };
@@ -24,6 +25,22 @@ void interp_loop(struct vcpu *c);
 void interp_step(struct vcpu *c);
 /* ... or with none. */
 void interp_plain_step(struct vcpu *c);
+/* Is a repeated string instruction that just ran not complete? */
+static inline bool interp_stopped_half_way(const struct vcpu *c)
+{
+	const struct insn *i = c->cur;
+
+	return i->form == FORM_STR && i->flags & (INSN_REP | INSN_REPNE) && c->s.rip == c->insn_rip;
+}
+
+/* Is the count at which run() is to return so near that a block might reach it? */
+static inline bool interp_count_near(const struct vcpu *c)
+{
+	return unlikely(c->insns >= c->count_near);
+}
+
+/* Make run() return EXIT_COUNT when @count instructions have retired. */
+void interp_count_stop(struct vcpu *c, uint64_t count);
 /* No external interrupt is refused: IF set, no shadow, nothing pending or half done. */
 bool interp_can_inject(const struct vcpu *c);
 

@@ -62,14 +62,16 @@ static __attribute__((noinline)) void run_blocks(struct vcpu *c)
 	do {
 		b = block_lookup(c, b);
 		exec_block(c, b);
-	} while (likely(at_full_speed(c)) && !(c->dbt && c->mode == MODE_64));
+	} while (likely(at_full_speed(c)) && !interp_count_near(c) &&
+		 !(c->dbt && c->mode == MODE_64));
 }
 
 /* --- one instruction at a time -------------------------------------------------- */
 
 static bool needs_step(const struct vcpu *c)
 {
-	return c->memo_n || c->s.int_shadow || c->watch_exec || c->s.rflags & (FL_TF | FL_RF);
+	return c->memo_n || c->s.int_shadow || c->watch_exec || interp_count_near(c) ||
+	       c->s.rflags & (FL_TF | FL_RF);
 }
 
 /* An event that cleared TF takes the trap's place. */
@@ -133,7 +135,7 @@ void interp_step(struct vcpu *c)
 		vcpu_request(c, REQ_EVENT); /* string instructions: one element at a time */
 	c->run_start = i;
 	exec_insn(c, i, rip);
-	if (i->form == FORM_STR && i->flags & (INSN_REP | INSN_REPNE) && c->s.rip == c->insn_rip)
+	if (interp_stopped_half_way(c))
 		c->s.rflags |= c->step_flags & FL_RF;
 	else
 		c->insns++;
@@ -245,6 +247,20 @@ static bool deliver_traps(struct vcpu *c)
 	return true;
 }
 
+static bool count_reached(const struct vcpu *c)
+{
+	return c->insns >= c->count_stop;
+}
+
+void interp_count_stop(struct vcpu *c, uint64_t count)
+{
+	uint64_t stop = MIN(count, (uint64_t)INT64_MAX); /* no one gets there */
+
+	c->count_stop = stop;
+	c->count_near = stop > COUNT_NEAR ? stop - COUNT_NEAR : 0;
+	c->d.budget_end = stop > DBT_COUNT_SLACK ? stop - DBT_COUNT_SLACK : 0;
+}
+
 /* True: leave run() with *c->exit. */
 static bool events(struct vcpu *c)
 {
@@ -256,6 +272,10 @@ static bool events(struct vcpu *c)
 	if (!resuming && __atomic_load_n(&c->requests, __ATOMIC_ACQUIRE) & REQ_KICK) {
 		__atomic_fetch_and(&c->requests, ~(uint32_t)REQ_KICK, __ATOMIC_ACQ_REL);
 		return leave(c, EXIT_KICK);
+	}
+	if (!resuming && count_reached(c)) {
+		interp_count_stop(c, COUNT_NEVER);
+		return leave(c, EXIT_COUNT);
 	}
 	if (c->s.activity == CPU_WAIT_SIPI)
 		return leave(c, EXIT_HLT);
@@ -298,7 +318,7 @@ static bool unwound(struct vcpu *c, int how)
 		c->s.activity = CPU_ACTIVE;
 		return false;
 	}
-	return true;
+	return !count_reached(c); /* else that comes first */
 }
 
 void interp_loop(struct vcpu *c)

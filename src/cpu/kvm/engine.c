@@ -125,9 +125,12 @@ static int set_up_vm(struct engine_vm *vm, struct errbuf *err)
 static int kvm_vm_new(const struct engine_vm_config *cfg, struct engine_vm **out,
 		      struct errbuf *err)
 {
-	struct engine_vm *vm = calloc(1, sizeof(*vm));
+	struct engine_vm *vm;
 	int ret;
 
+	if (cfg->count)
+		return err_set(err, -ENOTSUP, "KVM cannot count instructions");
+	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return err_set(err, -ENOMEM, "KVM: out of memory");
 	vm->kvm_fd = vm->vm_fd = -1;

@@ -4,7 +4,8 @@
  *
  * Flags are compared bit by bit, also those that the architecture leaves undefined: the
  * interpreter has them as the host's processor does.  --defined-flags draws programs
- * in which another instruction sets them at once.
+ * in which another instruction sets them at once.  With --count runs also stop after
+ * random numbers of instructions, where all is compared, and interrupts injected.
  *
  * The cases run in a child process, so that an engine that crashes or hangs is a
  * failure like others and the rest goes on.  A failing case is tried again in fresh
@@ -27,12 +28,13 @@ enum {
 	LIMIT_B_MS = 2000, /* ... on the other engine, given that it ends on the first */
 	HANG_TICKS = 150,  /* of 100 ms without a run completed */
 	TEXT = 16384,
+	MAX_STOPS = 40, /* at counts, in a run */
 };
 
 struct shared { /* written by the child, read by the parent */
 	uint64_t current, done, runs, endless, failed, by_chance, insns, beats;
 	uint64_t ends[256]; /* runs by the handler they ended in */
-	uint64_t to_the_end, outside;
+	uint64_t to_the_end, outside, stops;
 };
 
 struct session {
@@ -55,8 +57,8 @@ struct session {
 static const char usage[] =
 	"usage: diff-blocks [--engine NAME] [--cases N] [--first N] [--seed S]\n"
 	"                   [--max-insns N] [--kinds NAME,...] [--max-failures N]\n"
-	"                   [--code-cache BYTES] [--defined-flags] [--no-shrink]\n"
-	"                   [--no-fork] [--verbose]\n"
+	"                   [--code-cache BYTES] [--count] [--defined-flags]\n"
+	"                   [--no-shrink] [--no-fork] [--verbose]\n"
 	"       diff-blocks --reproduce SEED:[FIRST-]NUMBER\n"
 	"       diff-blocks --list\n";
 
@@ -71,8 +73,8 @@ static void close_vms(struct session *s)
 static bool fresh_vms(struct session *s)
 {
 	close_vms(s);
-	return !blk_side_new(&engine_interp, 0, &s->a) &&
-	       !blk_side_new(s->ops, s->code_cache, &s->b);
+	return !blk_side_new(&engine_interp, 0, s->gen.count, &s->a) &&
+	       !blk_side_new(s->ops, s->code_cache, s->gen.count, &s->b);
 }
 
 /* How did the run end, and after how many instructions? */
@@ -95,6 +97,48 @@ static void count_end(struct session *s, uint64_t insns)
 		s->sh->outside++;
 }
 
+/* Count of the next place to stop at, after @from: mostly near, as programs are short. */
+static uint64_t next_stop(struct session *s, struct diff_rng *r, uint64_t from, unsigned nstops)
+{
+	if (!s->gen.count || nstops == MAX_STOPS)
+		return COUNT_NEVER;
+	return from + rng_below(r, rng_chance(r, 60) ? 4 : rng_chance(r, 80) ? 40 : 400);
+}
+
+/* Stopped on both sides, at the same place: go on as if an interrupt came. */
+static void interrupt(struct session *s, struct diff_rng *r)
+{
+	if (!s->a.open || !rng_chance(r, 30))
+		return;
+	s->a.ops->inject(s->a.vcpu, BLK_IRQ);
+	s->b.ops->inject(s->b.vcpu, BLK_IRQ);
+}
+
+enum outcome { SAME, DIFFERENT, CUT, ENDLESS };
+
+static enum outcome run_once(struct session *s, const struct blk_case *c, unsigned n, char *text,
+			     size_t len)
+{
+	struct diff_rng r = {.s = c->seed * 0x9e3779b97f4a7c15ULL + c->number * 8 + n};
+	uint64_t stop = 0;
+
+	blk_side_start(&s->a, c, &c->in[n]);
+	blk_side_start(&s->b, c, &c->in[n]);
+	for (unsigned nstops = 0;; nstops++) {
+		stop = next_stop(s, &r, stop, nstops);
+		blk_side_run(&s->a, s->watch, stop, LIMIT_A_MS);
+		if (s->a.cut && s->a.nevents < BLK_TRACE)
+			return ENDLESS;
+		blk_side_run(&s->b, s->watch, stop, LIMIT_B_MS);
+		if (blk_compare(&s->a, &s->b, text, len))
+			return DIFFERENT;
+		if (s->a.cut || !s->a.stopped)
+			return s->a.cut ? CUT : SAME;
+		s->sh->stops++;
+		interrupt(s, &r);
+	}
+}
+
 /* Run all of @c.  True: @text says what differs after which run. */
 static bool run_case(struct session *s, const struct blk_case *c, char *text, size_t len)
 {
@@ -104,23 +148,21 @@ static bool run_case(struct session *s, const struct blk_case *c, char *text, si
 	blk_side_reset(&s->b, &s->image);
 	for (unsigned n = 0; n < c->nruns; n++) {
 		struct engine_stats st;
+		enum outcome o;
 		int at;
 
 		s->a.ops->stats(s->a.vcpu, &st);
 		s->sh->beats++;
-		blk_side_run(&s->a, s->watch, c, &c->in[n], LIMIT_A_MS);
-		if (s->a.cut && s->a.nevents < BLK_TRACE) {
+		at = snprintf(text, len, "run %u of %u:\n", n, c->nruns);
+		o = run_once(s, c, n, text + at, len - (size_t)at);
+		if (o == ENDLESS) {
 			s->sh->endless++;
 			return false;
 		}
-		blk_side_run(&s->b, s->watch, c, &c->in[n], LIMIT_B_MS);
 		s->sh->runs++;
 		count_end(s, st.insns);
-		at = snprintf(text, len, "run %u of %u:\n", n, c->nruns);
-		if (blk_compare(&s->a, &s->b, text + at, len - (size_t)at))
-			return true;
-		if (s->a.cut)
-			return false;
+		if (o != SAME)
+			return o == DIFFERENT;
 	}
 	return false;
 }
@@ -195,6 +237,8 @@ static void print_line(const struct session *s, uint64_t number, uint64_t histor
 		printf(" --code-cache %zu", s->code_cache);
 	if (s->gen.max_insns != 50)
 		printf(" --max-insns %u", s->gen.max_insns);
+	if (s->gen.count)
+		printf(" --count");
 	if (s->gen.defined_flags)
 		printf(" --defined-flags");
 	if (s->gen.kinds != ~0ULL) {
@@ -329,6 +373,8 @@ static void summary(const struct session *s)
 		printf("%" PRIu64 " instructions, %.1f a run\n", sh->insns,
 		       (double)sh->insns / (double)MAX(sh->runs, 1UL));
 	}
+	if (s->gen.count)
+		printf("stopped at %" PRIu64 " counts, ", sh->stops);
 	printf("%s against interp: %" PRIu64 " cases, %" PRIu64 " runs, %" PRIu64
 	       " endless, %" PRIu64 " by chance, %" PRIu64 " differ, seed %" PRIu64 "\n",
 	       s->engine, sh->done, sh->runs, sh->endless, sh->by_chance, sh->failed, s->seed);
@@ -403,6 +449,7 @@ static bool parse_option(struct session *s, int opt)
 	case 'r': return parse_reproducer(s, optarg);
 	case 'a': s->code_cache = strtoul(optarg, NULL, 0); return true;
 	case 'd': s->gen.defined_flags = true; return true;
+	case 'i': s->gen.count = s->ops->count_stop != NULL; return s->gen.count;
 	case 'n': s->shrink = false; return true;
 	case 'o': s->fork = false; return true;
 	case 'v': s->verbose = true; return true;
@@ -423,6 +470,7 @@ static bool parse(int argc, char **argv, struct session *s)
 		{"max-failures", required_argument, NULL, 'f'},
 		{"reproduce", required_argument, NULL, 'r'},
 		{"code-cache", required_argument, NULL, 'a'},
+		{"count", no_argument, NULL, 'i'},
 		{"defined-flags", no_argument, NULL, 'd'},
 		{"no-shrink", no_argument, NULL, 'n'},
 		{"no-fork", no_argument, NULL, 'o'},

@@ -127,6 +127,7 @@ struct blk_options {
 	uint64_t kinds; /* bit mask by number */
 	unsigned max_insns;
 	bool defined_flags; /* none that the architecture leaves undefined */
+	bool count;	    /* stop at random counts of instructions, and compare there, too */
 };
 const char *blk_kind_name(unsigned kind); /* NULL: no more */
 void blk_generate(const struct diff_gen *d, const struct blk_options *o, uint64_t seed,
@@ -138,7 +139,7 @@ enum { BLK_TRACE = 48 };
 struct blk_event { /* an exit on the way */
 	uint8_t reason, size;
 	bool write;
-	uint64_t addr, data, rip;
+	uint64_t addr, data, rip, count;
 };
 
 struct blk_side { /* one engine's VM; owner: the thread that runs it */
@@ -148,6 +149,9 @@ struct blk_side { /* one engine's VM; owner: the thread that runs it */
 	struct engine_vm *vm;
 	struct engine_vcpu *vcpu;
 	struct cpu_state state; /* after the last run */
+	bool count;		/* instructions */
+	uint64_t count_start;	/* of this run */
+	bool stopped, open;	/* at a count; can an interrupt be injected there? */
 	bool restartable;	/* it ended in HLT */
 	bool cut;		/* it was stopped: too long, or too many exits */
 	unsigned nevents;
@@ -159,13 +163,17 @@ struct blk_watch; /* a thread that stops blocks which do not end */
 MUST_CHECK int blk_watch_new(struct blk_watch **out);
 void blk_watch_free(struct blk_watch *w);
 
-MUST_CHECK int blk_side_new(const struct engine_ops *ops, size_t code_cache, struct blk_side *s);
+MUST_CHECK int blk_side_new(const struct engine_ops *ops, size_t code_cache, bool count,
+			    struct blk_side *s);
 void blk_side_free(struct blk_side *s);
 /* Memory as @img has it; the next run starts from set_state(). */
 void blk_side_reset(struct blk_side *s, const struct blk_image *img);
-/* Run @c once with @in; stops it after @limit_ms. */
-void blk_side_run(struct blk_side *s, struct blk_watch *w, const struct blk_case *c,
-		  const struct blk_input *in, unsigned limit_ms);
+/* Make @s ready to run @c with @in. */
+void blk_side_start(struct blk_side *s, const struct blk_case *c, const struct blk_input *in);
+/* Run it to its end, or to where @stop instructions have retired; stops it after @limit_ms. */
+void blk_side_run(struct blk_side *s, struct blk_watch *w, uint64_t stop, unsigned limit_ms);
+/* Instructions retired in this run; 0 if they are not counted. */
+uint64_t blk_side_count(const struct blk_side *s);
 /* Write what differs after a run; false: nothing. */
 bool blk_compare(const struct blk_side *a, const struct blk_side *b, char *buf, size_t len);
 

@@ -95,14 +95,14 @@ static bool expired(struct blk_watch *w)
 
 /* --- a side --------------------------------------------------------------------------- */
 
-int blk_side_new(const struct engine_ops *ops, size_t code_cache, struct blk_side *s)
+int blk_side_new(const struct engine_ops *ops, size_t code_cache, bool count, struct blk_side *s)
 {
-	struct engine_vm_config cfg = {.ncpus = 1, .code_cache = code_cache};
+	struct engine_vm_config cfg = {.ncpus = 1, .code_cache = code_cache, .count = count};
 	struct cpu_model model;
 	struct errbuf err = {0};
 	int ret;
 
-	*s = (struct blk_side){.ops = ops};
+	*s = (struct blk_side){.ops = ops, .count = count};
 	blk_model(&model);
 	ret = mem_new(&s->mem);
 	if (!ret)
@@ -214,6 +214,11 @@ static bool handle(struct blk_side *s, struct engine_exit *e)
 	}
 }
 
+uint64_t blk_side_count(const struct blk_side *s)
+{
+	return s->count ? s->ops->insn_count(s->vcpu) - s->count_start : 0;
+}
+
 static void record(struct blk_side *s, const struct engine_exit *e)
 {
 	struct blk_event *ev = &s->events[s->nevents++];
@@ -222,6 +227,7 @@ static void record(struct blk_side *s, const struct engine_exit *e)
 
 	memset(ev, 0, sizeof(*ev)); /* padding is compared, too */
 	ev->reason = (uint8_t)e->reason;
+	ev->count = blk_side_count(s);
 	if (wants || msr)
 		ev->addr = e->addr;
 	if (wants) {
@@ -249,6 +255,11 @@ static void loop(struct blk_side *s, struct blk_watch *w)
 				return;
 			continue; /* of the run before */
 		}
+		if (e.reason == EXIT_COUNT) {
+			s->stopped = true;
+			s->open = s->ops->can_inject(s->vcpu);
+			return;
+		}
 		if (s->nevents == BLK_TRACE) {
 			s->cut = true;
 			return;
@@ -262,19 +273,33 @@ static void loop(struct blk_side *s, struct blk_watch *w)
 	s->restartable = e.reason == EXIT_HLT;
 }
 
-void blk_side_run(struct blk_side *s, struct blk_watch *w, const struct blk_case *c,
-		  const struct blk_input *in, unsigned limit_ms)
+void blk_side_start(struct blk_side *s, const struct blk_case *c, const struct blk_input *in)
 {
 	s->nevents = 0;
 	s->cut = false;
 	s->error[0] = 0;
-	if (!begin(s, c, in))
+	if (s->count)
+		s->count_start = s->ops->insn_count(s->vcpu);
+	if (begin(s, c, in))
+		s->restartable = false;
+}
+
+void blk_side_run(struct blk_side *s, struct blk_watch *w, uint64_t stop, unsigned limit_ms)
+{
+	s->stopped = s->open = false;
+	if (s->error[0])
 		return;
-	s->restartable = false;
+	if (s->count && stop != COUNT_NEVER)
+		stop += s->count_start;
+	if (s->count && s->ops->count_stop(s->vcpu, stop, NULL)) {
+		fail(s, "count_stop");
+		return;
+	}
 	watch(w, s, limit_ms);
 	loop(s, w);
 	watch(w, NULL, 0);
-	s->ops->window(s->vcpu, false);
+	if (!s->stopped)
+		s->ops->window(s->vcpu, false);
 	if (s->ops->get_state(s->vcpu, &s->state))
 		fail(s, "get_state");
 }
@@ -313,9 +338,9 @@ static void compare_events(struct text *t, const struct blk_side *a, const struc
 
 			say(t,
 			    "%s: exit %u: reason %u addr %#" PRIx64 " size %u write %d data "
-			    "%#" PRIx64 " rip %#" PRIx64 "\n",
+			    "%#" PRIx64 " rip %#" PRIx64 " count %" PRIu64 "\n",
 			    side ? "B" : "A", k, e->reason, e->addr, e->size, e->write, e->data,
-			    e->rip);
+			    e->rip, e->count);
 		}
 		return;
 	}
@@ -397,6 +422,12 @@ bool blk_compare(const struct blk_side *a, const struct blk_side *b, char *buf, 
 		say(&t, "%s does not end\n", a->cut ? "A" : "B");
 	if (a->cut || b->cut)
 		return t.any;
+	if (blk_side_count(a) != blk_side_count(b))
+		say(&t, "count: A %" PRIu64 ", B %" PRIu64 "\n", blk_side_count(a),
+		    blk_side_count(b));
+	if (a->stopped != b->stopped || a->open != b->open)
+		say(&t, "stopped at a count: A %d, B %d; interrupts open: A %d, B %d\n", a->stopped,
+		    b->stopped, a->open, b->open);
 	normalise(&x, b->ops == &engine_kvm);
 	normalise(&y, b->ops == &engine_kvm);
 	if (cpu_state_diff(&x, &y, diff, sizeof(diff)))

@@ -69,6 +69,8 @@ enum vcpu_request {			/* bits of vcpu.requests */
 					   the fast loop */
 };
 
+enum { COUNT_NEAR = 64 }; /* instructions; more than two blocks have */
+
 enum { JUMP_BITS = 13, JUMP_ENTRIES = 1 << JUMP_BITS };
 #define JUMP_HASH 0x9e3779b1u
 struct jump_entry { /* where code for a guest address is */
@@ -111,7 +113,9 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint8_t x87_live;  /* and so is the x87 and MMX state, but for its pointers */
 	uint8_t key;	   /* of the code that may run now */
 	uint32_t host_mxcsr;
-	uint32_t site;			   /* that called C */
+	uint32_t site;	/* that called C */
+	int64_t budget; /* counting: budget_end - what was retired */
+	uint64_t budget_end;
 	uint32_t flush_wanted, flush_done; /* atomic: write tags are to be dropped, were dropped */
 	unsigned nwritable; /* slots that got a write tag since all were dropped; more: unknown */
 	struct tlb_entry *writable[32];
@@ -124,7 +128,7 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	bool in_code;			    /* atomic: translated code may be running */
 	uint64_t lin, resume, tmp;
 	struct cpu_fxsave x87_image; /* on its way between s.fx and the host's unit */
-	uint64_t fold[FOLD_MAX]; /* host addresses of groups of accesses in the running block */
+	uint64_t fold[FOLD_MAX];     /* host addresses of groups of accesses in the running block */
 	struct dbt_link *link;
 	uint64_t stack; /* host's, of the call that entered */
 	/* the shadow stack: its empty top, how far it may go, and where it is while C runs */
@@ -157,7 +161,9 @@ struct vcpu { /* owner: its thread, except @requests */
 	uint8_t last_seg;      /* segment of the latest access: #SS or #GP if non-canonical */
 	uint32_t requests;     /* atomic; enum vcpu_request; pairs with kick() */
 
-	uint64_t insns; /* instructions retired */
+	uint64_t insns; /* instructions retired; by translated code only where it counts */
+	uint64_t count_stop, count_near; /* where run() is to return; from where to go step by step
+					  */
 	uint64_t exits, tlb_misses, decoded;
 
 	const struct cpu_model *model;
