@@ -15,12 +15,14 @@ void vm_config_init(struct vm_config *c)
 	memset(c, 0, sizeof(*c));
 	c->memory_bytes = 512ULL << 20;
 	c->cpus = 1;
+	c->dump_last = UINT64_MAX;
+	c->dump_max = 1ULL << 30;
 }
 
 void vm_config_fini(struct vm_config *c)
 {
 	char *all[] = {c->name,	     c->kernel,	 c->initrd,  c->append, c->engine,
-		       c->cpu_model, c->console, c->control, c->image};
+		       c->cpu_model, c->console, c->control, c->image,	c->dump_file};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		free(all[i]);
@@ -182,14 +184,66 @@ static int take_net(struct vm_config *c, const char *value, struct errbuf *err)
 		       value);
 }
 
-static int take_debug(struct vm_config *c, const char *value, struct errbuf *err)
+/* Bit of a dump called @name, or 0. */
+static unsigned dump_kind(const char *name)
 {
-	unsigned kinds;
+	return !strcmp(name, "ops")   ? VM_DUMP_OPS
+	       : !strcmp(name, "ir")  ? VM_DUMP_IR
+	       : !strcmp(name, "asm") ? VM_DUMP_ASM
+				      : 0;
+}
 
-	if (log_parse_kinds(value, &kinds) < 0)
-		return err_set(err, -EINVAL, "-d %s: unknown kind; the kinds are %s", value,
-			       log_kind_names());
-	c->log_kinds |= kinds;
+/* Kinds of debug lines and of dumps; @option "--dump" takes dumps only. */
+static int take_debug(struct vm_config *c, const char *option, const char *value,
+		      struct errbuf *err)
+{
+	bool lines = !strcmp(option, "-d");
+	AUTO_PTR char *copy = strdup(value);
+	char *rest = copy, *name;
+
+	if (!copy)
+		return err_set(err, -ENOMEM, "%s: out of memory", option);
+	while ((name = strsep(&rest, ","))) {
+		unsigned kinds = 0, dump = dump_kind(name);
+
+		if (!dump && (!lines || log_parse_kinds(name, &kinds) < 0))
+			return err_set(err, -EINVAL,
+				       "%s %s: unknown kind; the kinds are %s%sops ir asm", option,
+				       value, lines ? log_kind_names() : "", lines ? " " : "");
+		c->log_kinds |= kinds;
+		c->dump |= dump;
+	}
+	return 0;
+}
+
+/* FIRST[-LAST], in hexadecimal with or without 0x. */
+static int take_dump_range(struct vm_config *c, const char *value, struct errbuf *err)
+{
+	unsigned long long first, last;
+	char *end;
+
+	errno = 0;
+	first = last = strtoull(value, &end, 16);
+	if (end != value && *end == '-' && end[1] != '-') {
+		const char *second = end + 1;
+
+		last = strtoull(second, &end, 16);
+		if (end == second)
+			errno = EINVAL;
+	}
+	if (end == value || *end || errno || strchr("+- ", *value) || first > last)
+		return err_set(err, -EINVAL,
+			       "--dump-range %s: give addresses FIRST-LAST in hexadecimal", value);
+	c->dump_first = first;
+	c->dump_last = last;
+	return 0;
+}
+
+static int take_dump_max(struct vm_config *c, const char *value, struct errbuf *err)
+{
+	if (parse_size(value, &c->dump_max) < 0 || !c->dump_max)
+		return err_set(err, -EINVAL, "--dump-max %s: not a size; write it like 512M or 2G",
+			       value);
 	return 0;
 }
 
@@ -223,6 +277,11 @@ enum opt {
 	OPT_NAME,
 	OPT_DEBUG_EXIT,
 	OPT_SANDBOX,
+	OPT_DUMP,
+	OPT_DUMP_FILE,
+	OPT_DUMP_RANGE,
+	OPT_DUMP_MAX,
+	OPT_PERF_MAP,
 };
 
 static const struct option options[] = {
@@ -245,6 +304,11 @@ static const struct option options[] = {
 	{"count", no_argument, NULL, OPT_COUNT},
 	{"code-cache", required_argument, NULL, OPT_CODE_CACHE},
 	{"sandbox", required_argument, NULL, OPT_SANDBOX},
+	{"dump", required_argument, NULL, OPT_DUMP},
+	{"dump-file", required_argument, NULL, OPT_DUMP_FILE},
+	{"dump-range", required_argument, NULL, OPT_DUMP_RANGE},
+	{"dump-max", required_argument, NULL, OPT_DUMP_MAX},
+	{"perf-map", no_argument, NULL, OPT_PERF_MAP},
 	{"quiet", no_argument, NULL, 'q'},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
@@ -283,7 +347,15 @@ const char *vm_config_help(void)
 	       "  --name NAME          the VM's name (default: the image's or kernel's)\n"
 	       "  --sandbox on|off     lock the VM's process down (default on)\n"
 	       "  --quiet              no line about engine and escape key at start\n"
-	       "  -d KIND[,KIND]       debug lines on stderr\n";
+	       "  -d KIND[,KIND]       debug lines on stderr\n"
+	       "  -d ops,ir,asm        engine soft: dump each pass over each block it translates\n"
+	       "  --dump ops,ir,asm    the same\n"
+	       "  --dump-file FILE     where dumps go (default stderr)\n"
+	       "  --dump-range FIRST-LAST\n"
+	       "                       of blocks at these guest addresses only (hexadecimal)\n"
+	       "  --dump-max SIZE      stop dumping after SIZE (default 1G)\n"
+	       "  --perf-map           engine soft: name translated code for perf, in\n"
+	       "                       /tmp/perf-PID.map\n";
 }
 
 static int take_option(struct vm_config *c, int opt, const char *v, struct errbuf *err)
@@ -311,7 +383,12 @@ static int take_option(struct vm_config *c, int opt, const char *v, struct errbu
 	case OPT_CHECK: c->check = true; return 0;
 	case OPT_COUNT: c->count = true; return 0;
 	case OPT_CODE_CACHE: return take_code_cache(c, v, err);
-	case 'd': return take_debug(c, v, err);
+	case OPT_DUMP: return take_debug(c, "--dump", v, err);
+	case OPT_DUMP_FILE: return take_string(&c->dump_file, "--dump-file", v, err);
+	case OPT_DUMP_RANGE: return take_dump_range(c, v, err);
+	case OPT_DUMP_MAX: return take_dump_max(c, v, err);
+	case OPT_PERF_MAP: c->perf_map = true; return 0;
+	case 'd': return take_debug(c, "-d", v, err);
 	case 'q': c->quiet = true; return 0;
 	default: c->help = true; return 0;
 	}

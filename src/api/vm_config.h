@@ -20,6 +20,8 @@ struct vm_disk {
 enum { VM_MIN_CODE_CACHE = 1 << 20 };
 #define VM_MAX_CODE_CACHE (2ULL << 30)
 
+enum vm_dump { VM_DUMP_OPS = 1, VM_DUMP_IR = 2, VM_DUMP_ASM = 4 };
+
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP };
 struct vm_net {
 	enum vm_net_kind kind;
@@ -42,6 +44,10 @@ struct vm_config { /* owns its strings: vm_config_fini() */
 	bool ephemeral, no_reboot, debug_exit, sandbox_off, quiet, help, check, count;
 	uint64_t code_cache; /* bytes; 0: the engine's default */
 	unsigned log_kinds;
+	unsigned dump;	 /* enum vm_dump */
+	char *dump_file; /* NULL: stderr */
+	uint64_t dump_first, dump_last, dump_max;
+	bool perf_map;
 	char *image; /* the one positional argument, if any */
 };
 

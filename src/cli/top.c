@@ -52,7 +52,7 @@ static int usage(FILE *f, int status)
 		"  --json              a line of JSON for each VM and interval\n\n"
 		"Keys: q ends.  Columns are per second of the latest interval:\n"
 		"  CPU%%    host CPU time of the vCPU's thread\n"
-		"  INSN/S  guest instructions ('-': not counted)\n"
+		"  INSN/S  guest instructions ('-': not counted; 'run --count' does)\n"
 		"  EXIT/S  exits to the machine: devices, halts, interrupts; by reason below\n"
 		"  LOOK/S  look-ups of translated code, where no jump led there; HIT%% found it\n"
 		"  HELP/S  instructions run by C functions, STEP/S by the interpreter\n"

@@ -255,7 +255,7 @@ static void print_translator(FILE *f, const struct vm *vm)
 {
 	struct pair t = inside(of_vm(vm), "translator"), n = inside(t, "counters");
 	double dt = seconds(vm), used = number(t.now, "cache-used");
-	char a[16], b[16], c[16], d[16];
+	char a[16], b[16], c[16], d[16], e[16];
 
 	if (!json_is_object(t.now))
 		return;
@@ -266,11 +266,9 @@ static void print_translator(FILE *f, const struct vm *vm)
 	fprintf(f, "Code cache    %s of %s (%s%%); ", bytes(a, used),
 		bytes(b, number(t.now, "cache-size")),
 		percent(c, used, number(t.now, "cache-size")));
-	fprintf(f, "%s blocks/s stale; emptied %.0f times", rate(d, growth(n, "invalidated") / dt),
-		number(n.now, "flushes"));
-	if (growth(n, "flushes") > 0)
-		fprintf(f, ", %.0f of them now", growth(n, "flushes"));
-	fputc('\n', f);
+	fprintf(f, "%s blocks/s stale, %s parts/s evicted (%.0f so far)\n",
+		rate(d, growth(n, "invalidated") / dt), rate(e, growth(n, "evictions") / dt),
+		number(n.now, "evictions"));
 }
 
 void top_show_vm(FILE *f, const struct vm *vm)

@@ -53,15 +53,27 @@ struct engine_exit {
 	char error[160];
 };
 
+enum engine_dump { ENGINE_DUMP_OPS = 1, ENGINE_DUMP_IR = 2, ENGINE_DUMP_ASM = 4 };
+
+struct engine_look {   /* what a translator writes for a person; descriptors are borrowed */
+	unsigned dump; /* enum engine_dump; to @dump_fd, @dump_max bytes at most, ... */
+	int dump_fd;
+	uint64_t dump_max;
+	uint64_t first, last; /* ... for blocks that have one of these guest addresses */
+	bool perf_map;	      /* perf's map of the code, to @perf_fd */
+	int perf_fd;
+};
+
 struct engine_vm_config {
 	struct mem *mem;
 	const struct cpu_model *model;
 	unsigned ncpus;
-	bool kernel_irqchip; /* kvm: controllers in the kernel */
-	bool check;	     /* soft: every block against the interpreter; slow */
-	bool count;	     /* soft, interp: count_stop() is wanted, and exact counts */
-	size_t code_cache;   /* soft: bytes for translated code, 0: the default */
-	uint64_t tsc_khz;    /* of the guest; the host's unless restored elsewhere */
+	bool kernel_irqchip;	 /* kvm: controllers in the kernel */
+	bool check;		 /* soft: every block against the interpreter; slow */
+	bool count;		 /* soft, interp: count_stop() is wanted, and exact counts */
+	struct engine_look look; /* soft */
+	size_t code_cache;	 /* soft: bytes for translated code, 0: the default */
+	uint64_t tsc_khz;	 /* of the guest; the host's unless restored elsewhere */
 };
 
 struct engine_stats {	/* of a vCPU: monotonic counters, racy reads are fine */
@@ -81,7 +93,8 @@ struct engine_stats {	/* of a vCPU: monotonic counters, racy reads are fine */
 struct engine_vm_stats { /* of the translator all vCPUs share; racy reads are fine */
 	uint64_t cache_bytes, cache_used;
 	uint64_t blocks, guest_bytes, code_bytes; /* translated so far */
-	uint64_t links, invalidated, flushes;
+	uint64_t links, invalidated;
+	uint64_t evictions; /* of parts of the cache, to make room */
 };
 
 struct engine_ops {

@@ -82,6 +82,7 @@ static int make_cpus(struct machine *m, struct errbuf *err)
 	c.check = m->cfg.check;
 	c.count = m->cfg.count;
 	c.code_cache = m->cfg.code_cache;
+	c.look = m->cfg.look;
 	ret = m->cfg.engine->vm_new(&c, &m->evm, err);
 	if (!ret)
 		ret = c.kernel_irqchip

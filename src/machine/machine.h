@@ -63,6 +63,7 @@ struct machine_config { /* strings are borrowed for the machine's life */
 	bool check;		 /* engine soft: lock-step with the interpreter */
 	bool count;		 /* exact counts of guest instructions */
 	size_t code_cache;	 /* engine soft: bytes; 0: the default */
+	struct engine_look look; /* engine soft */
 	bool no_reboot;		 /* a guest's reset ends the machine like power off */
 	struct chardev *console; /* of serial0; borrowed */
 	/* Runs first on each of the machine's threads: its seccomp filter.  May be NULL. */

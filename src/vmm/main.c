@@ -6,6 +6,7 @@
  * then the first guest instruction.  The main thread is the machine loop.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@ struct vmm { /* owner: the main thread */
 	struct control *control;
 	struct machine *machine;
 	struct signals signals;
+	int dump_fd, perf_fd;
 	int status; /* exit status */
 	bool host_quit;
 };
@@ -116,6 +118,62 @@ static void on_escape(void *ctx, int key)
 		break;
 	default: show_menu(v); break;
 	}
+}
+
+/* --- files for whoever looks into the engine ------------------------------------------ */
+
+static int open_dump(struct vmm *v, struct errbuf *err)
+{
+	const char *path = v->cfg.dump_file;
+
+	if (!path)
+		v->dump_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	else
+		v->dump_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+	if (v->dump_fd < 0)
+		return err_set(err, -errno, "--dump-file %s: %m", path ? path : "on stderr");
+	return 0;
+}
+
+/* In /tmp, where perf looks: nobody else's file is followed or written to. */
+static int open_perf_map(struct vmm *v, struct errbuf *err)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+	unlink(path); /* of an earlier process */
+	v->perf_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+	return v->perf_fd < 0 ? err_set(err, -errno, "--perf-map: %s: %m", path) : 0;
+}
+
+static int open_look(struct vmm *v, struct machine_config *mc, struct errbuf *err)
+{
+	const struct vm_config *c = &v->cfg;
+	int ret = 0;
+
+	if (!c->dump && !c->perf_map)
+		return 0;
+	if (mc->engine != &engine_soft)
+		return err_set(err, -EINVAL,
+			       "%s: only engine soft translates, and this is %s; give --engine "
+			       "soft",
+			       c->dump ? "-d ops,ir,asm" : "--perf-map", mc->engine->name);
+	if (c->dump)
+		ret = open_dump(v, err);
+	if (!ret && c->perf_map)
+		ret = open_perf_map(v, err);
+	mc->look = (struct engine_look){
+		.dump = (c->dump & VM_DUMP_OPS ? ENGINE_DUMP_OPS : 0) |
+			(c->dump & VM_DUMP_IR ? ENGINE_DUMP_IR : 0) |
+			(c->dump & VM_DUMP_ASM ? ENGINE_DUMP_ASM : 0),
+		.dump_fd = v->dump_fd,
+		.dump_max = c->dump_max,
+		.first = c->dump_first,
+		.last = c->dump_last,
+		.perf_map = c->perf_map,
+		.perf_fd = v->perf_fd,
+	};
+	return ret;
 }
 
 /* --- start ----------------------------------------------------------------------------- */
@@ -219,6 +277,8 @@ static int start(struct vmm *v, struct errbuf *err)
 		ret = control_new(v->loop, v->cfg.control, &v->control, err);
 	mc.console = v->console;
 	if (!ret)
+		ret = open_look(v, &mc, err);
+	if (!ret)
 		ret = make_machine(v, &mc, why, sizeof(why), err);
 	if (ret)
 		return ret;
@@ -250,6 +310,10 @@ static void finish(struct vmm *v)
 		chardev_flush(v->console);
 	machine_free(v->machine);
 	chardev_free(v->console);
+	if (v->dump_fd >= 0)
+		close(v->dump_fd);
+	if (v->perf_fd >= 0)
+		close(v->perf_fd);
 	signals_fini(&v->signals);
 	loop_free(v->loop);
 	vm_config_fini(&v->cfg);
@@ -257,7 +321,7 @@ static void finish(struct vmm *v)
 
 int main(int argc, char **argv)
 {
-	struct vmm v = {0};
+	struct vmm v = {.dump_fd = -1, .perf_fd = -1};
 	struct errbuf err = {0};
 	int ret;
 

@@ -81,7 +81,7 @@ static json_t *translator_of(const struct engine_vm_stats *t)
 	json_object_set_new(counters, "code-bytes", number(t->code_bytes));
 	json_object_set_new(counters, "links", number(t->links));
 	json_object_set_new(counters, "invalidated", number(t->invalidated));
-	json_object_set_new(counters, "flushes", number(t->flushes));
+	json_object_set_new(counters, "evictions", number(t->evictions));
 	return json_pack("{s:o,s:o,s:o}", "cache-size", number(t->cache_bytes), "cache-used",
 			 number(t->cache_used), "counters", counters);
 }

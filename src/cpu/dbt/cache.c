@@ -2,7 +2,7 @@
 /*
  * cache.c - the code cache of a VM: memory, look-up, links.
  *
- * One memory file is mapped twice, writable for whoever translates and executable for
+ * The code's memory is mapped twice, writable for whoever translates and executable for
  * the vCPUs; no page is ever both.  The cache is a ring of equal segments.  Code and what
  * describes it (blocks, links, sites) are taken from the current one, and go with it
  * when the ring comes round (evict.c).  Both count: code and description of a segment
@@ -18,20 +18,7 @@
 
 #include "cpu/interp/interp.h"
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U
-#endif
-
 /* --- memory ---------------------------------------------------------------------------- */
-
-static int code_file(void)
-{
-	int fd = memfd_create("caisson-code", MFD_CLOEXEC | MFD_EXEC);
-
-	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-		fd = memfd_create("caisson-code", MFD_CLOEXEC);
-	return fd;
-}
 
 static void *map_lazily(size_t bytes)
 {
@@ -41,11 +28,24 @@ static void *map_lazily(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static void *map_file(int fd, size_t bytes, int prot)
+/*
+ * The code, mapped twice: shared memory is mapped again by mremap() from a size of 0.  It has no
+ * name of its own, because perf looks for symbols of what looks anonymous to it only.
+ */
+static int map_code(struct dbt *d)
 {
-	void *p = mmap(NULL, bytes, prot, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	void *rw = mmap(NULL, d->map_bytes, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *rx;
 
-	return p == MAP_FAILED ? NULL : p;
+	if (rw == MAP_FAILED)
+		return -errno;
+	d->rw = rw;
+	rx = mremap(rw, 0, d->map_bytes, MREMAP_MAYMOVE);
+	if (rx == MAP_FAILED)
+		return -errno;
+	d->rx = rx;
+	return mprotect(rx, d->map_bytes, PROT_READ | PROT_EXEC) < 0 ? -errno : 0;
 }
 
 /* A block takes some 500 bytes; there are a few in a page. */
@@ -75,12 +75,8 @@ static size_t hash_bytes(unsigned bits)
 
 static int map_all(struct dbt *d, struct errbuf *err)
 {
-	AUTO_FD int fd = code_file();
+	int ret = map_code(d);
 
-	if (fd < 0 || ftruncate(fd, (off_t)d->map_bytes) < 0)
-		return err_set(err, -errno, "memory file for translated code: %m");
-	d->rw = map_file(fd, d->map_bytes, PROT_READ | PROT_WRITE);
-	d->rx = map_file(fd, d->map_bytes, PROT_READ | PROT_EXEC);
 	d->meta = map_lazily(d->bytes);
 	d->sites = map_lazily(site_bytes(d));
 	d->hash = map_lazily(hash_bytes(d->hash_bits));
@@ -88,10 +84,12 @@ static int map_all(struct dbt *d, struct errbuf *err)
 	d->ram_hash = map_lazily(hash_bytes(d->page_bits));
 	d->pages.mem = map_lazily(d->pages.bytes);
 	d->segments = calloc(d->nsegments, sizeof(*d->segments));
-	if (!d->rw || !d->rx || !d->meta || !d->sites || !d->hash || !d->page_hash ||
-	    !d->ram_hash || !d->pages.mem || !d->segments)
-		return err_set(err, -errno, "cannot map %zu bytes of translated code: %m",
-			       d->bytes);
+	if (!ret && (!d->meta || !d->sites || !d->hash || !d->page_hash || !d->ram_hash ||
+		     !d->pages.mem || !d->segments))
+		ret = -ENOMEM;
+	if (ret)
+		return err_set(err, ret, "cannot map %zu bytes of translated code: %s", d->bytes,
+			       strerror(-ret));
 	return 0;
 }
 

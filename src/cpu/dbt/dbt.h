@@ -109,7 +109,7 @@ struct dbt_block {
 	uint32_t code;	     /* offset: entry with flags at home */
 	uint32_t code_flags; /* entry with flags in the host's */
 	uint32_t code_poll;  /* ... that looks for requests first */
-	uint32_t end;
+	uint32_t start, end;
 	uint16_t bytes, ninsns;
 	uint16_t ncheck; /* instructions that lock-step can compare: all before a helper */
 	bool dead;
@@ -197,6 +197,8 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	struct mem *mem;
 	struct engine_vm *vm;
 	struct dbt_stats stats;
+	struct engine_look look; /* look.h */
+	uint64_t dumped, mapped; /* bytes written for it */
 	bool host_avx, host_bmi2;
 	bool check; /* lock-step: blocks end at helpers, and nothing is linked */
 	bool count; /* code counts instructions */
@@ -292,7 +294,7 @@ void dbt_take_requests(struct vcpu *c);
 bool dbt_check_block(struct vcpu *c, struct dbt_block *b);
 MUST_CHECK int dbt_check_new(struct vcpu *c);
 void dbt_check_free(struct vcpu *c);
-/* dump.c */
+/* dump.c: one block for lock-step's report. */
 void dbt_dump_block(struct vcpu *c, const struct dbt_block *b, FILE *f);
 void *dbt_slow(struct vcpu *c);	  /* from translated code: an access missed the TLB */
 void *dbt_helper(struct vcpu *c); /* ... an instruction to be run by its handler */

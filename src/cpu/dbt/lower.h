@@ -30,6 +30,9 @@ struct t_insn {
 	bool native;
 	uint8_t fold;	  /* its operand is in group fold - 1; 0: in none */
 	int64_t fold_off; /* where in the group */
+	/* for dumps: how lowering came to it */
+	uint8_t naccess, flags_at; /* checks before it; T_FLAGS_* */
+	uint32_t code;		   /* offset; 0: it was lowered with the one before */
 };
 
 struct fold { /* accesses that share an address check (fold.c) */
@@ -38,6 +41,8 @@ struct fold { /* accesses that share an address check (fold.c) */
 	uint16_t members, helpers;
 	bool write;
 };
+
+enum { T_FLAGS_HOME = 1, T_FLAGS_HOST = 2, T_FLAGS_RECIPE = 4 };
 
 struct ea {		     /* a guest address on its way to a host register */
 	uint8_t base, index; /* guest registers or INSN_NOREG */
@@ -104,6 +109,7 @@ struct lowering {
 	const struct x87_last *last_shared; /* a copy of @last that sites have, or NULL */
 	bool failed;			    /* out of memory */
 	struct dbt_site no_site;	    /* in place of one when @failed */
+	uint32_t cold;			    /* offset of what is out of line */
 
 	struct fold fold[FOLD_MAX];
 	unsigned nfolds;

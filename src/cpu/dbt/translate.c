@@ -8,6 +8,7 @@
  * it, for jumps backwards), and with flags at home.  Where flags are set before anything
  * could see the old ones the two are the same.
  */
+#include "cpu/dbt/look.h"
 #include "cpu/dbt/lower.h"
 
 #include "cpu/interp/block.h"
@@ -54,6 +55,7 @@ static void take_insn(struct lowering *l, struct t_insn *t)
 {
 	t->native = false;
 	t->fold = 0;
+	t->code = 0;
 	t->fe = FE_HOME;
 	t->writes = 0xffff;
 	if (is_bound(&t->i))
@@ -145,6 +147,15 @@ static bool has_room(struct lowering *l)
 	return !l->failed;
 }
 
+/* For dumps. */
+static void note_place(const struct lowering *l, struct t_insn *t)
+{
+	t->code = (uint32_t)(l->a.p - l->d->rw);
+	t->naccess = (uint8_t)l->naccess;
+	t->flags_at = (uint8_t)((l->home ? T_FLAGS_HOME : 0) | (l->host ? T_FLAGS_HOST : 0) |
+				(l->recipe.kind != FLAGS_HOME ? T_FLAGS_RECIPE : 0));
+}
+
 static void lower_all(struct lowering *l)
 {
 	bool ended = false;
@@ -153,6 +164,7 @@ static void lower_all(struct lowering *l)
 		const struct insn *i = &l->insns[k].i;
 
 		l->t = &l->insns[k];
+		note_place(l, l->t);
 		count_before(l);
 		x87_before(l);
 		if (!l->t->native) {
@@ -180,6 +192,7 @@ static void lower_all(struct lowering *l)
 		x87_before_exit(l);
 	if (!ended)
 		lower_end(l, l->b->rip + l->b->bytes);
+	l->cold = (uint32_t)(l->a.p - l->d->rw);
 	emit_cold(l);
 }
 
@@ -226,10 +239,13 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 		*full = !dbt_segment_empty(d);
 		return NULL;
 	}
+	l.b->start = (uint32_t)d->used;
 	l.b->end = (uint32_t)(l.a.p - d->rw);
 	d->stats.translated++;
 	d->stats.translated_bytes += l.b->bytes;
 	d->stats.code_bytes += l.b->end - d->used;
 	d->used = ALIGN_UP(l.b->end, 16);
+	if (unlikely(d->look.dump || d->look.perf_map))
+		dbt_look(&l, at);
 	return l.b;
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "cpu/dbt/dbt.h"
+#include "cpu/dbt/look.h"
 #include "cpu/dbt/probe.h"
 #include "cpu/interp/interp.h"
 
@@ -68,6 +69,8 @@ static int soft_vm_new(const struct engine_vm_config *cfg, struct engine_vm **ou
 	}
 	vm->dbt->check = cfg->check;
 	vm->dbt->count = cfg->count;
+	vm->dbt->look = cfg->look;
+	dbt_look_glue(vm->dbt);
 	*out = vm;
 	return 0;
 }
@@ -305,7 +308,7 @@ static bool soft_vm_stats(const struct engine_vm *vm, struct engine_vm_stats *ou
 		.code_bytes = counter(&d->stats.code_bytes),
 		.links = counter(&d->stats.links),
 		.invalidated = counter(&d->stats.invalidated),
-		.flushes = counter(&d->stats.flushes),
+		.evictions = counter(&d->stats.flushes),
 	};
 	return true;
 }
