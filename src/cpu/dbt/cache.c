@@ -397,7 +397,7 @@ void dbt_link(struct dbt *d, struct dbt_link *k, struct dbt_block *to)
 		return;
 	if (k->xid && k->xid != to->xid && k->unlinked_at == d->epoch)
 		return; /* somebody may still be behind the guard */
-	k->to = to;
+	__atomic_store_n(&k->to, to, __ATOMIC_RELAXED);
 	if (k->guard)
 		k->xid = to->xid;
 	k->next_in = to->in;
@@ -418,6 +418,6 @@ void dbt_unlink(struct dbt *d, struct dbt_link *k)
 		__atomic_store_n((uint32_t *)(d->rw + k->guard), (uint32_t)DBT_LINK_NEVER,
 				 __ATOMIC_RELEASE);
 	a_patch(d->rw + k->jump, d->rw + k->unlinked);
-	k->to = NULL;
+	__atomic_store_n(&k->to, NULL, __ATOMIC_RELAXED);
 	k->unlinked_at = d->epoch;
 }

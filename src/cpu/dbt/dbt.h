@@ -50,8 +50,10 @@ enum {
 /* Why translated code came back. */
 enum dbt_exit {
 	DBT_EXIT_LOOKUP, /* go on at s.rip */
-	DBT_EXIT_LINK,	 /* the same, and d.link can be patched to go there by itself */
-	DBT_EXIT_PLAIN,	 /* as LINK, to the plain variant of the block at s.rip */
+	DBT_EXIT_LINK,	 /* at the target of jump d.link, which can be patched to go there by itself
+			  */
+	DBT_EXIT_PLAIN,	 /* as LINK, to the plain variant of the block there */
+	DBT_EXIT_POLL,	 /* something was requested, at block d.link */
 	DBT_EXIT_STEP,	 /* the interpreter is to run the instruction at s.rip */
 };
 
@@ -204,12 +206,24 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	bool count; /* code counts instructions */
 
 	/* common code, offsets */
-	uint32_t enter, leave_saved, slow, slow_site, helper, link_exit, plain_exit, lookup_exit;
+	uint32_t enter, leave_saved, slow, slow_site, helper, link_exit, link_exit_flags, poll_exit,
+		block_exit, lookup_exit;
 	uint32_t vec_load, x87_load, x87_save, ret_miss, ret_empty;
 };
 
 /* Host register of each guest register; H_NONE: in memory. */
 extern const uint8_t host_of[16];
+
+/* What translated code calls a block or a link of the cache. */
+static inline uint32_t dbt_ref(const struct dbt *d, const void *p)
+{
+	return (uint32_t)((size_t)((const uint8_t *)p - d->meta) / 8);
+}
+
+static inline void *dbt_at(const struct dbt *d, uint32_t ref)
+{
+	return d->meta + (size_t)ref * 8;
+}
 
 /* --- cache.c ----------------------------------------------------------------------- */
 

@@ -99,9 +99,9 @@ static const char *glue_name(const struct dbt *d, uint32_t at)
 		uint32_t at;
 	} all[] = {
 #define G(name) {#name, d->name}
-		G(enter),	G(leave_saved), G(slow),      G(slow_site), G(helper),
-		G(link_exit),	G(plain_exit),	G(vec_load),  G(x87_load),  G(x87_save),
-		G(lookup_exit), G(ret_miss),	G(ret_empty),
+		G(enter),     G(leave_saved),	  G(slow),	  G(slow_site),	 G(helper),
+		G(link_exit), G(link_exit_flags), G(poll_exit),	  G(block_exit), G(vec_load),
+		G(x87_load),  G(x87_save),	  G(lookup_exit), G(ret_miss),	 G(ret_empty),
 #undef G
 	};
 
@@ -165,6 +165,14 @@ static void describe_link(const struct listing *t, uint32_t end, char *buf, size
 				 (unsigned long long)k->target);
 }
 
+/* The link whose number is in RCX. */
+static void describe_exit(const struct listing *t, char *buf, size_t len)
+{
+	for (const struct dbt_link *k = t->b->out; k; k = k->next_out)
+		if (t->imm[H_RCX] == dbt_ref(t->d, k))
+			snprintf(buf, len, "to %llx", (unsigned long long)k->target);
+}
+
 static void describe_branch(const struct listing *t, struct disasm *i, char *buf, size_t len)
 {
 	uint32_t at = offset(t, i->target);
@@ -176,21 +184,18 @@ static void describe_branch(const struct listing *t, struct disasm *i, char *buf
 	} else if (at < DBT_GLUE_BYTES) {
 		name = glue_name(t->d, at);
 		snprintf(i->text + n, sizeof(i->text) - n, "%s", name);
-		if (!strcmp(name, "slow") || !strcmp(name, "helper") || !strcmp(name, "plain_exit"))
+		if (!strcmp(name, "slow") || !strcmp(name, "helper"))
 			describe_site(t, buf, len);
+		else if (!strncmp(name, "link_exit", 9))
+			describe_exit(t, buf, len);
 	} else {
 		snprintf(i->text + n, sizeof(i->text) - n, "%llx", (unsigned long long)i->target);
 	}
 }
 
-static void describe_field(const struct listing *t, const struct disasm *i, char *buf, size_t len)
+static void describe_field(const struct disasm *i, char *buf, size_t len)
 {
 	name_field(buf, len, i->disp, i->index);
-	if (i->disp == (int64_t)offsetof(struct vcpu, d.link))
-		for (const struct dbt_link *k = t->b->out; k; k = k->next_out)
-			if (t->imm[H_RAX] == (uintptr_t)k)
-				snprintf(buf, len, "d.link: to %llx",
-					 (unsigned long long)k->target);
 }
 
 static void print_host(struct listing *t, uint32_t at, struct disasm *i)
@@ -202,7 +207,7 @@ static void print_host(struct listing *t, uint32_t at, struct disasm *i)
 	if (i->branch)
 		describe_branch(t, i, what, sizeof(what));
 	else if (i->gs)
-		describe_field(t, i, what, sizeof(what));
+		describe_field(i, what, sizeof(what));
 	describe_link(t, at + i->len, what, sizeof(what));
 	if (*what)
 		fprintf(t->f, "      +%04x  %-44s ; %s\n", at - t->b->start, i->text, what);

@@ -222,10 +222,16 @@ static void emit_leave(struct dbt *d, struct assembler *a, uint32_t save)
 {
 	uint8_t *leave[2];
 
-	d->plain_exit = here(d, a);
-	store_byte(a, VC(d.exit), DBT_EXIT_PLAIN);
+	d->poll_exit = here(d, a);
+	emit_flags_save(a);
+	d->block_exit = here(d, a);
+	a_store32(a, H_RCX, op_vcpu(VC(d.link)));
+	store_byte(a, VC(d.exit), DBT_EXIT_POLL);
 	leave[0] = a_jmp(a);
+	d->link_exit_flags = here(d, a);
+	emit_flags_save(a);
 	d->link_exit = here(d, a);
+	a_store32(a, H_RCX, op_vcpu(VC(d.link)));
 	store_byte(a, VC(d.exit), DBT_EXIT_LINK);
 	leave[1] = a_jmp(a);
 	d->lookup_exit = here(d, a);

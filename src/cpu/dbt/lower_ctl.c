@@ -30,19 +30,6 @@ static void align_rel32(struct lowering *l, unsigned before)
 		a_nop(&l->a, 8 - at);
 }
 
-static void emit_rip(struct lowering *l, uint64_t rip)
-{
-	struct assembler *a = &l->a;
-
-	if ((int64_t)rip == (int32_t)rip) {
-		a_op(a, true, 0xc7, 0, op_vcpu(VC(s.rip)));
-		a4(a, (uint32_t)rip);
-	} else {
-		a_mov_imm(a, H_RAX, rip);
-		a_store(a, H_RAX, op_vcpu(VC(s.rip)));
-	}
-}
-
 /* --- direct jumps ----------------------------------------------------------------------- */
 
 static struct dbt_link *link_new(struct lowering *l, uint64_t target)
@@ -450,12 +437,8 @@ static void emit_link_exit(struct lowering *l, struct dbt_link *k)
 	struct assembler *a = &l->a;
 
 	k->unlinked = offset_of(l, a->p);
-	if (k->flags_host)
-		emit_flags_save(a);
-	emit_rip(l, k->target);
-	a_mov_imm(a, H_RAX, (uintptr_t)k);
-	a_store(a, H_RAX, op_vcpu(VC(d.link)));
-	a_jmp_to(a, l->d->rw + (k->plain ? l->d->plain_exit : l->d->link_exit));
+	a_mov_imm(a, H_RCX, dbt_ref(l->d, k));
+	a_jmp_to(a, l->d->rw + (k->flags_host ? l->d->link_exit_flags : l->d->link_exit));
 }
 
 static void emit_unlinked(struct lowering *l, struct cold_jump *j)
@@ -539,14 +522,14 @@ void emit_cold(struct lowering *l)
 		case COLD_MISS: emit_miss(l, j); break;
 		case COLD_POLL:
 			a_patch(j->jump, l->a.p);
-			emit_rip(l, j->link->target);
-			a_jmp_to(&l->a, l->d->rw + l->d->lookup_exit);
+			a_mov_imm(&l->a, H_RCX, dbt_ref(l->d, j->link));
+			a_jmp_to(&l->a, l->d->rw + l->d->link_exit);
 			break;
 		case COLD_COUNT:
 			a_patch(j->jump, l->a.p);
 			emit_count_back(&l->a, j->ahead, true);
-			emit_rip(l, l->b->rip);
-			a_jmp_to(&l->a, l->d->rw + l->d->lookup_exit);
+			a_mov_imm(&l->a, H_RCX, dbt_ref(l->d, l->b));
+			a_jmp_to(&l->a, l->d->rw + l->d->block_exit);
 			break;
 		case COLD_SHADOW:
 			a_patch(j->jump, l->a.p);

@@ -431,9 +431,28 @@ static void step_outside(struct vcpu *c)
 	__atomic_store_n(&c->d.in_code, false, __ATOMIC_SEQ_CST);
 }
 
+/* Where s.rip is, while what tells cannot go. */
+static void settle_exit(struct vcpu *c)
+{
+	const void *left = dbt_at(c->dbt, c->d.link);
+	const struct dbt_link *k = left;
+
+	if (c->d.exit == DBT_EXIT_LINK) {
+		c->s.rip = k->target;
+		if (k->plain)
+			c->d.exit = DBT_EXIT_PLAIN;
+		else if (__atomic_load_n(&k->to, __ATOMIC_RELAXED)) /* left by a request */
+			c->d.exit = DBT_EXIT_LOOKUP;
+	} else if (c->d.exit == DBT_EXIT_POLL) {
+		c->s.rip = ((const struct dbt_block *)left)->rip;
+		c->d.exit = DBT_EXIT_LOOKUP;
+	}
+}
+
 void dbt_enter_block(struct vcpu *c, const struct dbt_block *b)
 {
 	enter(c, b->code);
+	settle_exit(c);
 	step_outside(c);
 }
 
@@ -534,7 +553,7 @@ bool dbt_run(struct vcpu *c)
 			c->d.steps++;
 			interp_step(c);
 		} else if (c->d.exit != DBT_EXIT_LOOKUP && !d->check) {
-			link = c->d.link;
+			link = dbt_at(d, c->d.link);
 			c->d.links++;
 			link_epoch = epoch;
 		}

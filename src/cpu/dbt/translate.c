@@ -119,10 +119,8 @@ static void emit_entries(struct lowering *l, bool wanted)
 	const uint8_t *tramp = a->p;
 	int64_t back;
 
-	emit_flags_save(a);
-	a_mov_imm(a, H_RAX, b->rip);
-	a_store(a, H_RAX, op_vcpu(VC(s.rip)));
-	a_jmp_to(a, l->d->rw + l->d->lookup_exit);
+	a_mov_imm(a, H_RCX, dbt_ref(l->d, b));
+	a_jmp_to(a, l->d->rw + l->d->poll_exit);
 	b->code_poll = (uint32_t)(a->p - l->d->rw);
 	a_load32(a, H_RCX, op_vcpu(VC(d.gen_live)));
 	back = tramp - (a->p + 2);

@@ -129,8 +129,8 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint64_t lin, resume, tmp;
 	struct cpu_fxsave x87_image; /* on its way between s.fx and the host's unit */
 	uint64_t fold[FOLD_MAX];     /* host addresses of groups of accesses in the running block */
-	struct dbt_link *link;
-	uint64_t stack; /* host's, of the call that entered */
+	uint32_t link;		     /* dbt_ref() of the jump or block that was left */
+	uint64_t stack;		     /* host's, of the call that entered */
 	/* the shadow stack: its empty top, how far it may go, and where it is while C runs */
 	uint64_t shadow, shadow_limit, sp;
 	uint64_t misses, helpers, steps, lookups, slow, refills, links; /* events, for statistics */
