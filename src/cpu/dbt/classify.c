@@ -96,7 +96,9 @@ static unsigned regs_of(const struct insn *i)
 	case OP_CALL_RM:
 	case OP_RET: return 1 << GPR_RSP;
 	case OP_POP: return 1 << GPR_RSP | rm;
-	case OP_VEC: return (i->vk_reg == VK_GPR ? reg : 0) | (i->vk_rm == VK_GPR ? rm : 0);
+	case OP_LDMXCSR:
+	case OP_STMXCSR: return 0;
+	case OP_VEC: return vec_regs_of(i);
 	case OP_X87:
 	case OP_WAIT:
 	case OP_EMMS: return x87_regs_of(i);
@@ -125,7 +127,7 @@ void classify(const struct lowering *l, struct t_insn *t)
 {
 	const struct insn *i = &t->i;
 
-	if (i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL)
+	if (is_vec(i))
 		t->native = is_native_vec(l, i);
 	else if (i->op == OP_X87 || i->op == OP_WAIT || i->op == OP_EMMS)
 		t->native = is_native_x87(l, i);

@@ -7,8 +7,9 @@
  *
  * Registers: host RAX and RCX are scratch, RSP is the host's stack, GS holds the vCPU.
  * The 13 others hold guest registers for good (host_of[]); guest R9, R10 and R11 stay
- * in memory.  Vector registers are the guest's while d.vec_live.  Guest flags are in
- * the host's or in d.flags ("home"), as lower.c decides instruction by instruction.
+ * in memory.  Vector registers are the guest's while d.vec_live, x87's while d.x87_live.
+ * Guest flags are in the host's or in d.flags ("home"), as lower.c decides instruction by
+ * instruction.
  *
  * Finding code: a code page is a page of virtual addresses mapped to a page of RAM,
  * under one key (what privilege and control registers allow).  Its number, the xid,

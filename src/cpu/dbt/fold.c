@@ -39,9 +39,9 @@ static bool is_foldable(const struct t_insn *t)
 	const struct insn *i = &t->i;
 
 	return t->native && i->flags & INSN_MEM && i->flags & (INSN_MEM_R | INSN_MEM_W) &&
-	       !(i->flags & (INSN_ALIGN | INSN_RIPREL)) && i->adsize == 8 &&
-	       (i->base != INSN_NOREG || i->index != INSN_NOREG) && i->form != FORM_X87 &&
-	       i->disp == (int32_t)i->disp && i->disp < 1 << 30 && i->disp > -(1 << 30);
+	       !(i->flags & INSN_RIPREL) && i->adsize == 8 &&
+	       (i->base != INSN_NOREG || i->index != INSN_NOREG) && i->disp == (int32_t)i->disp &&
+	       i->disp < 1 << 30 && i->disp > -(1 << 30);
 }
 
 /* The operand's constant part, with what was added to its registers. */
@@ -59,6 +59,22 @@ static int64_t offset_of(const struct values *v, const struct insn *i)
 static unsigned operand_size(const struct insn *i)
 {
 	return i->msize ? i->msize : i->opsize;
+}
+
+static unsigned alignment(const struct insn *i)
+{
+	return i->flags & INSN_ALIGN ? i->msize : 1;
+}
+
+/*
+ * Alignment is checked for the first access only: what it asks for holds for others that are
+ * as far from it.  Never for one that asks for more: it may not even be reached.
+ */
+static bool aligned_alike(const struct fold *f, const struct insn *i, int64_t off)
+{
+	unsigned want = alignment(i);
+
+	return want <= alignment(&f->first->i) && !((off - f->first->fold_off) & (want - 1));
 }
 
 /* Put the access of @t into a group. */
@@ -82,8 +98,10 @@ static void join(struct lowering *l, struct values *v, struct t_insn *t)
 
 		if (f->helpers != v->helpers)
 			break;
-		if (!same_key(&v->key[n], &key) || (write && !f->write) || hi - lo > FOLD_SPAN)
+		if (!same_key(&v->key[n], &key) || (write && !f->write) || hi - lo > FOLD_SPAN ||
+		    !aligned_alike(f, i, off))
 			continue;
+		lo -= (lo - f->first->fold_off) & (alignment(&f->first->i) - 1);
 		f->lo = lo;
 		f->hi = hi;
 		f->members++;

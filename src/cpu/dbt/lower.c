@@ -510,6 +510,21 @@ static struct host_op fold_slot(unsigned fold)
 	return op_vcpu(VC(d.fold) + (fold - 1) * sizeof(uint64_t));
 }
 
+/*
+ * RAX is the group's offset in the page, as far from alignment as its first access.  A miss
+ * before it must not fill the TLB, either.
+ */
+static void emit_group_alignment(struct lowering *l, struct dbt_site *miss)
+{
+	struct cold_jump *j;
+
+	miss->align = l->t->i.msize;
+	a1(&l->a, 0xa8); /* test al, imm8 */
+	a1(&l->a, l->t->i.msize - 1);
+	j = cold_new(l, COLD_STEP, a_jcc(&l->a, CC_NE));
+	site_new(l, &j->site)->access = 0xff;
+}
+
 /* The first of a group: check all of it, and keep the host's address of its start. */
 static struct host_op emit_group(struct lowering *l, const struct ea *ea, unsigned size,
 				 const struct fold *f)
@@ -526,6 +541,8 @@ static struct host_op emit_group(struct lowering *l, const struct ea *ea, unsign
 		l->access[l->naccess - 1].fold = f;
 		l->access[l->naccess - 1].rip = l->t->rip;
 	}
+	if (l->t->i.flags & INSN_ALIGN)
+		emit_group_alignment(l, &l->d->sites[l->d->nsites - 1]);
 	if (ea_base_only(ea, &op) && ea_base_only(&all, &start)) {
 		a_load(a, H_RCX, slot_field(l, offsetof(struct tlb_entry, addend)));
 		a_lea(a, true, H_RAX, start);

@@ -184,6 +184,12 @@ bool is_native_int(const struct insn *i);
 unsigned lower_stack_run(struct lowering *l);
 bool lower_vec(struct lowering *l, const struct insn *i); /* lower_vec.c */
 bool is_native_vec(const struct lowering *l, const struct insn *i);
+unsigned vec_regs_of(const struct insn *i);
+static inline bool is_vec(const struct insn *i)
+{
+	return i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL ||
+	       i->op == OP_LDMXCSR || i->op == OP_STMXCSR;
+}
 
 /* --- lower_count.c: nothing without d->count ------------------------------------------ */
 

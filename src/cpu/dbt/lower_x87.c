@@ -245,10 +245,11 @@ static void emit_fldcw(struct lowering *l, const struct insn *i)
 {
 	struct host_enc movzx = {.map = 1, .op = 0xb7};
 	struct assembler *a = &l->a;
-	struct ea ea = ea_of(l, i);
+	struct host_op from = emit_operand(l, i, true);
 	struct cold_jump *j;
 
-	a_enc(a, &movzx, H_RAX, emit_access(l, &ea, 2, ACCESS_READ, 1, true));
+	flags_clobber(l);
+	a_enc(a, &movzx, H_RAX, from);
 	a_store32(a, H_RAX, op_vcpu(VC(d.tmp)));
 	a_op(a, false, 0xf7, 2, op_reg(H_RAX)); /* not eax; test al, 63 */
 	a1(a, 0xa8);
@@ -261,11 +262,8 @@ static void emit_fldcw(struct lowering *l, const struct insn *i)
 static void emit_mem(struct lowering *l, const struct insn *i)
 {
 	struct host_enc e = {.op = i->opcode};
-	struct ea ea = ea_of(l, i);
 
-	a_enc(&l->a, &e, i->modrm >> 3 & 7,
-	      emit_access(l, &ea, i->msize, i->flags & INSN_MEM_W ? ACCESS_WRITE : ACCESS_READ, 1,
-			  false));
+	a_enc(&l->a, &e, i->modrm >> 3 & 7, emit_operand(l, i, false));
 }
 
 static void emit_reg(struct lowering *l, const struct insn *i)

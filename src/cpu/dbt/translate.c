@@ -21,7 +21,8 @@ static bool is_last(const struct lowering *l, const struct insn *i)
 {
 	switch (i->op) {
 	case OP_JCC: return !is_native_branch(i);
-	case OP_LDMXCSR: /* these may change what may be done natively */
+	/* these may change what may be done natively */
+	case OP_LDMXCSR: return !is_native_vec(l, i);
 	case OP_FXRSTOR:
 	case OP_XRSTOR:
 	case OP_XRSTORS: return true;
@@ -171,7 +172,7 @@ static void lower_all(struct lowering *l)
 		} else if (i->flags & INSN_BRANCH) {
 			x87_before_exit(l);
 			ended = lower_branch(l, i);
-		} else if (i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL) {
+		} else if (is_vec(i)) {
 			lower_vec(l, i);
 		} else if (i->op == OP_X87 || i->op == OP_WAIT || i->op == OP_EMMS) {
 			lower_x87(l, i);

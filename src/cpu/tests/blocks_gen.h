@@ -104,6 +104,7 @@ void flow_jump(struct gen *g);
 void flow_loop(struct gen *g);
 void flow_call(struct gen *g);
 void flow_trap(struct gen *g);
+void flow_group(struct gen *g); /* blocks_group.c */
 
 /* --- blocks_sys.c: the same --------------------------------------------------------------- */
 

@@ -40,6 +40,7 @@ static const struct kind {
 	{"loop", 4, MAIN, flow_loop},
 	{"call", 5, MAIN, flow_call},
 	{"trap", 1, MAIN, flow_trap},
+	{"group", 4, PLAIN, flow_group},
 	{"smc", 3, MAIN, sys_smc},
 	{"paging", 6, KERNEL, sys_paging},
 	{"control", 1, KERNEL, sys_control},
