@@ -339,8 +339,10 @@ const char *vm_config_help(void)
 	       "  --no-reboot          end when the guest resets\n"
 	       "  --debug-exit         port 0xf4 ends the VM with status (value << 1) | 1\n"
 	       "  --code-cache SIZE    engine soft: memory for translated code (default 64M)\n"
-	       "  --check              engine soft: run every block in the interpreter, too, and\n"
-	       "                       stop at the first difference (slow)\n"
+	       "  --check              engine soft, one vCPU: run every block in the interpreter, "
+	       "too,\n"
+	       "                       and stop at the first difference; slow, and so is the VM's "
+	       "clock\n"
 	       "  --count              engine soft or interp: count guest instructions exactly, "
 	       "and\n"
 	       "                       say at the end how many each vCPU ran\n"
@@ -454,6 +456,9 @@ int vm_config_check(struct vm_config *c, struct errbuf *err)
 	if (!c->kernel)
 		return err_set(err, -EINVAL,
 			       "no kernel: give --kernel FILE, or the name of an image");
+	if (c->check && c->cpus > 1)
+		return err_set(err, -EINVAL, "--check: runs one vCPU; leave --cpus %u away",
+			       c->cpus);
 	if (c->count && c->engine && !strcmp(c->engine, "kvm"))
 		return err_set(err, -ENOTSUP,
 			       "--count: engine kvm cannot count instructions; use soft or interp");

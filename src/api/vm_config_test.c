@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vm_config_test.c - sizes and options: what is taken, and the sentences for what is not. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,11 +77,26 @@ static void mistakes_name_the_option_and_the_value(void **state)
 	}
 }
 
+static void lock_step_takes_one_vcpu(void **state)
+{
+	struct errbuf err = {0};
+	struct vm_config c;
+
+	assert_int_equal(parse(&c, &err, "--kernel", "k"), 0);
+	c.check = true;
+	assert_int_equal(vm_config_check(&c, &err), 0);
+	c.cpus = 2;
+	assert_int_equal(vm_config_check(&c, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "--check"));
+	vm_config_fini(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes_are_read_with_their_unit),
 		cmocka_unit_test(options_fill_in_the_configuration),
+		cmocka_unit_test(lock_step_takes_one_vcpu),
 		cmocka_unit_test(mistakes_name_the_option_and_the_value),
 	};
 

@@ -35,12 +35,21 @@ static inline uint64_t host_tsc(void)
 struct vclock {		       /* any thread reads; written only while the VM is paused */
 	uint64_t base_ns;      /* VM time when it was last started or stopped */
 	uint64_t host_base_ns; /* host_ns() at that moment */
+	uint8_t slow_shift;    /* it runs at the host's speed / 2^this; set before it starts */
 	bool running;
 };
 
 static inline uint64_t vclock_ns(const struct vclock *c)
 {
-	return c->running ? c->base_ns + (host_ns() - c->host_base_ns) : c->base_ns;
+	uint64_t since = (host_ns() - c->host_base_ns) >> c->slow_shift;
+
+	return c->running ? c->base_ns + since : c->base_ns;
+}
+
+/* A time-stamp counter that runs as slowly. */
+static inline uint64_t vclock_tsc(const struct vclock *c)
+{
+	return host_tsc() >> c->slow_shift;
 }
 
 static inline void vclock_start(struct vclock *c)

@@ -94,9 +94,10 @@ static void rearm_locked(struct loop *l)
 	uint64_t host = 0;
 
 	if (l->heap_len && l->heap[1]->clock->running) {
-		uint64_t now = vclock_ns(l->heap[1]->clock), dl = l->heap[1]->deadline_ns;
+		const struct vclock *c = l->heap[1]->clock;
+		uint64_t now = vclock_ns(c), dl = l->heap[1]->deadline_ns;
 
-		host = host_ns() + (dl > now ? dl - now : 1);
+		host = host_ns() + (dl > now ? (dl - now) << c->slow_shift : 1);
 		its.it_value.tv_sec = (time_t)(host / 1000000000u);
 		its.it_value.tv_nsec = (long)(host % 1000000000u);
 	}

@@ -158,9 +158,50 @@ static void a_watch_removed_by_another_in_the_same_round_is_not_called(void **st
 	close(fds[1]);
 }
 
+static void a_slow_clock_runs_at_its_fraction(void **state)
+{
+	struct vclock c = {.slow_shift = 4};
+	uint64_t outer = host_ns(), inner, mid, now;
+
+	vclock_start(&c);
+	inner = host_ns();
+	do
+		mid = host_ns();
+	while (mid - inner < 3200000);
+	now = vclock_ns(&c);
+	assert_in_range(now, (mid - inner) >> 4, (host_ns() - outer) >> 4);
+	vclock_stop(&c);
+	now = vclock_ns(&c);
+	vclock_start(&c);
+	assert_true(vclock_ns(&c) >= now);
+}
+
+static void on_slow_timer(struct timer *t)
+{
+	current->fired++;
+}
+
+static void a_timer_of_a_slow_clock_does_not_fire_early(void **state)
+{
+	struct fixture f = {.clock.slow_shift = 4};
+	uint64_t start = host_ns();
+
+	current = &f;
+	assert_int_equal(loop_new(&f.loop), 0);
+	vclock_start(&f.clock);
+	timer_init(&f.timers[0], f.loop, &f.clock, on_slow_timer);
+	timer_arm(&f.timers[0], vclock_ns(&f.clock) + 1000000);
+	while (!f.fired)
+		assert_int_equal(loop_run_once(f.loop, 1000), 0);
+	assert_true(host_ns() - start >= 16000000);
+	loop_free(f.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_slow_clock_runs_at_its_fraction),
+		cmocka_unit_test(a_timer_of_a_slow_clock_does_not_fire_early),
 		cmocka_unit_test(timers_fire_once_in_order_of_their_deadlines),
 		cmocka_unit_test(a_timer_waits_while_its_clock_stands_still),
 		cmocka_unit_test(messages_of_several_threads_all_arrive),

@@ -71,6 +71,7 @@ struct engine_vm_config {
 	bool kernel_irqchip;	 /* kvm: controllers in the kernel */
 	bool check;		 /* soft: every block against the interpreter; slow */
 	bool count;		 /* soft, interp: count_stop() is wanted, and exact counts */
+	uint8_t tsc_shift;	 /* soft: the TSC counts the host's / 2^this */
 	struct engine_look look; /* soft */
 	size_t code_cache;	 /* soft: bytes for translated code, 0: the default */
 	uint64_t tsc_khz;	 /* of the guest; the host's unless restored elsewhere */

@@ -18,6 +18,8 @@
 #define MAP_PM_PORT	0x600
 #define MAP_SERIAL_PORT 0x3f8
 #define MAP_DEBUG_EXIT	0xf4
+/* Lock-step: the guest's time runs as slowly as its code, so that it does not give up waiting. */
+enum { CHECK_SLOW_SHIFT = 4 };
 enum { GSI_SERIAL = 4, GSI_SCI = 9 };
 
 enum vcpu_event { /* bits of machine_vcpu.events */

@@ -50,7 +50,7 @@ static void event(struct machine *m, enum machine_event ev, int arg)
 static void stop_time(struct machine *m)
 {
 	vclock_stop(&m->clock);
-	m->tsc_at_pause = host_tsc();
+	m->tsc_at_pause = vclock_tsc(&m->clock);
 }
 
 /* One pair of readings serves all vCPUs. */
@@ -59,7 +59,7 @@ static void start_time(struct machine *m)
 	uint64_t tsc, delta;
 
 	vclock_start(&m->clock);
-	tsc = host_tsc();
+	tsc = vclock_tsc(&m->clock);
 	delta = m->tsc_at_pause - tsc;
 	m->pv_host_tsc = tsc;
 	m->pv_ns = vclock_ns(&m->clock);
@@ -171,7 +171,7 @@ static int reset(struct machine *m, bool by_guest, struct errbuf *err)
 	else
 		vcpu_park_all(m);
 	__atomic_store_n(&m->request, 0, __ATOMIC_RELEASE);
-	m->tsc_at_pause = host_tsc();
+	m->tsc_at_pause = vclock_tsc(&m->clock);
 	list_for_each (l, &m->devices)
 		dev_reset(list_entry(l, struct device, link));
 	ret = reset_vcpus(m, err);

@@ -50,7 +50,7 @@ static uint64_t guest_tsc(void *ctx, unsigned cpu)
 {
 	struct machine *m = ctx;
 
-	return host_tsc() + __atomic_load_n(&m->vcpu[cpu].tsc_offset, __ATOMIC_RELAXED);
+	return vclock_tsc(&m->clock) + __atomic_load_n(&m->vcpu[cpu].tsc_offset, __ATOMIC_RELAXED);
 }
 
 static int make_softchip(struct machine *m, struct errbuf *err)
@@ -77,10 +77,13 @@ static int make_cpus(struct machine *m, struct errbuf *err)
 	struct engine_vm_config c = {.mem = m->mem, .model = &m->model, .ncpus = m->cfg.ncpus};
 	int ret;
 
+	if (m->cfg.check)
+		m->clock.slow_shift = CHECK_SLOW_SHIFT;
 	c.kernel_irqchip = m->cfg.engine->vm_fd != NULL;
 	c.tsc_khz = m->tsc_khz;
 	c.check = m->cfg.check;
 	c.count = m->cfg.count;
+	c.tsc_shift = m->clock.slow_shift;
 	c.code_cache = m->cfg.code_cache;
 	c.look = m->cfg.look;
 	ret = m->cfg.engine->vm_new(&c, &m->evm, err);

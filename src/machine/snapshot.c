@@ -239,7 +239,7 @@ int machine_load(struct machine *m, const uint8_t *data, size_t len, struct errb
 
 	if (m->status == MACHINE_RUNNING)
 		return err_set(err, -EBUSY, "machine '%s' is running; pause it first", m->cfg.name);
-	m->tsc_at_pause = host_tsc();
+	m->tsc_at_pause = vclock_tsc(&m->clock);
 	ret = load_shape(m, data, len, err);
 	if (!ret)
 		ret = load_ram(m, data, len, err);

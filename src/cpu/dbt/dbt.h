@@ -115,6 +115,7 @@ struct dbt_block {
 	uint32_t start, end;
 	uint16_t bytes, ninsns;
 	uint16_t ncheck; /* instructions that lock-step can compare: all before a helper */
+	bool fpu; /* it may touch s.fx and s.vec natively */
 	bool dead;
 	bool plain;		    /* made without shared address checks */
 	struct dbt_link *in, *out;  /* jumps linked to it; its own */

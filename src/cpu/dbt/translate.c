@@ -65,6 +65,16 @@ static void take_insn(struct lowering *l, struct t_insn *t)
 		block_bind(&t->i);
 }
 
+static bool is_vec(const struct insn *i)
+{
+	return i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL;
+}
+
+static bool is_x87(const struct insn *i)
+{
+	return i->op == OP_X87 || i->op == OP_WAIT || i->op == OP_EMMS;
+}
+
 static unsigned decode(struct lowering *l, const struct code_at *at, struct t_insn *insns)
 {
 	unsigned max = at->next.host ? 1 : DBT_MAX_INSNS, pos = 0, n = 0;
@@ -82,6 +92,7 @@ static unsigned decode(struct lowering *l, const struct code_at *at, struct t_in
 		if (l->d->check && !t->native && n)
 			break;
 		l->b->ncheck += t->native;
+		l->b->fpu |= is_vec(&t->i) || is_x87(&t->i);
 		pos += (unsigned)len;
 		n++;
 		if (is_last(l, &t->i) || !is_bound(&t->i) || (l->d->check && !t->native))
@@ -174,7 +185,7 @@ static void lower_all(struct lowering *l)
 			ended = lower_branch(l, i);
 		} else if (is_vec(i)) {
 			lower_vec(l, i);
-		} else if (i->op == OP_X87 || i->op == OP_WAIT || i->op == OP_EMMS) {
+		} else if (is_x87(i)) {
 			lower_x87(l, i);
 		} else {
 			unsigned run = i->op == OP_PUSH || i->op == OP_POP ? lower_stack_run(l) : 0;

@@ -42,6 +42,7 @@ static int interp_vm_new(const struct engine_vm_config *cfg, struct engine_vm **
 	vm->ncpus = cfg->ncpus;
 	vm->soft.mem = cfg->mem;
 	vm->soft.model = *cfg->model;
+	vm->soft.tsc_shift = cfg->tsc_shift;
 	pthread_mutex_init(&vm->soft.split, NULL);
 	ret = fpu_stubs_new(&vm->soft.stubs, err);
 	if (ret) {
@@ -220,7 +221,7 @@ static int interp_get_state(struct engine_vcpu *v, struct cpu_state *s)
 {
 	*s = v->c.s;
 	vcpu_restore_bases(&v->c, s);
-	s->tsc = host_tsc() + s->tsc_offset;
+	s->tsc = (host_tsc() >> v->vm->soft.tsc_shift) + s->tsc_offset;
 	return 0;
 }
 

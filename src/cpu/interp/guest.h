@@ -21,6 +21,9 @@
 #ifndef GUEST_ENGINE
 #define GUEST_ENGINE engine_interp /* the translator's tests are the same, on another engine */
 #endif
+#ifndef GUEST_CHECK
+#define GUEST_CHECK false /* in lock-step */
+#endif
 
 #ifndef GUEST_COUNT
 #define GUEST_COUNT false /* instructions, exactly */
@@ -80,6 +83,7 @@ static inline struct guest *guest_new_checked(unsigned ncpus, bool check)
 	g->answer = 0x10;
 	cfg.mem = g->mem;
 	cfg.model = &g->model;
+	cfg.check = GUEST_CHECK;
 	cfg.code_cache = 128 << 10; /* small enough to be full now and then */
 	assert_int_equal(GUEST_ENGINE.vm_new(&cfg, &g->vm, NULL), 0);
 	for (unsigned i = 0; i < ncpus; i++) {

@@ -101,12 +101,31 @@ static void queue_debug(struct vcpu *c, uint32_t bits)
 	c->s.exc_error = 0;
 }
 
-void interp_plain_step(struct vcpu *c)
+void interp_plain_run(struct vcpu *c, unsigned n)
 {
-	const struct block *b = block_lookup(c, c->blocks->single);
+	struct block *b = c->blocks->single;
 
-	c->run_start = b->insns;
-	exec_insn(c, b->insns, c->s.rip & c->addr_mask);
+	while (n) {
+		const struct insn *i, *end;
+		uint64_t rip;
+
+		b = block_lookup(c, b);
+		i = c->run_start = b->insns;
+		end = i + MIN(n, b->n);
+		n -= (unsigned)(end - i);
+		rip = c->s.rip & c->addr_mask;
+		c->end_block = false;
+		do {
+			unsigned len = i->len;
+
+			exec_insn(c, i, rip);
+			rip += len;
+			i++;
+			if (c->s.rip != rip)
+				return;
+		} while (i != end && !c->end_block);
+		n += (unsigned)(end - i);
+	}
 }
 
 void interp_step(struct vcpu *c)

@@ -257,7 +257,7 @@ static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum t
 
 		if (access == ACCESS_WRITE)
 			note_write(c, w.gpa);
-		if (!c->journal && (access == ACCESS_WRITE || !(logging || c->dbt))) {
+		if (access == ACCESS_WRITE || !(logging || c->dbt)) {
 			e->write_tag = page;
 			note_slot(c, e);
 		}

@@ -41,7 +41,7 @@ void vcpu_update_view(struct vcpu *c)
 	else
 		c->view = TLB_SUPER;
 	c->align_check = c->cpl == 3 && s->cr0 & CR0_AM && s->rflags & FL_AC;
-	c->tlb = c->align_check ? (struct tlb_entry *)tlb_never : c->tlb_all[c->view];
+	c->tlb = c->align_check || c->journal ? (struct tlb_entry *)tlb_never : c->tlb_all[c->view];
 }
 
 /* Writable data up to 4 GiB that does not grow down: nothing to check. */

@@ -223,7 +223,7 @@ void msr_write(struct vcpu *c, uint32_t msr, uint64_t val);
 
 static inline uint64_t guest_tsc(const struct vcpu *c)
 {
-	return __builtin_ia32_rdtsc() + c->s.tsc_offset;
+	return (__builtin_ia32_rdtsc() >> c->vm->tsc_shift) + c->s.tsc_offset;
 }
 
 /* --- handlers, by file ------------------------------------------------------------------ */
