@@ -65,11 +65,6 @@ static void take_insn(struct lowering *l, struct t_insn *t)
 		block_bind(&t->i);
 }
 
-static bool is_vec(const struct insn *i)
-{
-	return i->form == FORM_VEC || i->op == OP_VZEROUPPER || i->op == OP_VZEROALL;
-}
-
 static bool is_x87(const struct insn *i)
 {
 	return i->op == OP_X87 || i->op == OP_WAIT || i->op == OP_EMMS;
