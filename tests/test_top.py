@@ -128,10 +128,20 @@ def test_interpreter_counts_instructions_and_has_no_translator(home, tmp_path):
         assert stats["translator"] is None
         assert stats["vcpus"][0]["counters"]["instructions"] > 100
         assert stats["vcpus"][0]["counters"]["lookups"] is None
+        assert stats["vcpus"][0]["counters"]["tlb-misses"] > 0
         qmp.command("stop")
         assert qmp.command("query-vm-stats")["return"]["vcpus"][0]["state"] == "paused"
         qmp.close()
         assert "interp" in top("--once", control).stdout
+
+
+def test_counting_translator_shows_instructions(home):
+    with idle_vm("counted", "--count"):
+        line = json.loads(top("--json", "--once").stdout)
+        assert line["vcpus"][0]["per-second"]["instructions"] >= 0
+        assert line["totals"]["vcpus"][0]["counters"]["instructions"] > 1000
+        row = top("--once").stdout.split("VCPU")[1].splitlines()[1]
+        assert row.split()[3] != "-"
 
 
 def test_terminal_is_as_before_after_q(home):

@@ -56,8 +56,9 @@ static int usage(FILE *f, int status)
 		"  EXIT/S  exits to the machine: devices, halts, interrupts; by reason below\n"
 		"  LOOK/S  look-ups of translated code, where no jump led there; HIT%% found it\n"
 		"  HELP/S  instructions run by C functions, STEP/S by the interpreter\n"
-		"  SLOW/S  memory accesses that left translated code; TLBM/S of these, TLB misses\n"
-		"          (hits are not counted: that would slow down each of them)\n");
+		"  SLOW/S  memory accesses that left translated code\n"
+		"  TLBM/S  TLB misses of any access, code included (hits are not counted: that\n"
+		"          would slow down each of them)\n");
 	return status;
 }
 

@@ -142,15 +142,11 @@ static const struct column {
 	int width;
 	const char *name; /* of a counter; NULL: a special one */
 } columns[] = {
-	{"CPU%", 6, NULL},
-	{"INSN/S", 7, "instructions"},
-	{"EXIT/S", 7, NULL},
-	{"LOOK/S", 7, "lookups"},
-	{"HIT%", 6, NULL},
-	{"HELP/S", 7, "helpers"},
-	{"STEP/S", 7, "steps"},
-	{"SLOW/S", 7, "slow-accesses"},
-	{"TLBM/S", 7, "tlb-refills"},
+	{"CPU%", 6, NULL},	     {"INSN/S", 7, "instructions"},
+	{"EXIT/S", 7, NULL},	     {"LOOK/S", 7, "lookups"},
+	{"HIT%", 6, NULL},	     {"HELP/S", 7, "helpers"},
+	{"STEP/S", 7, "steps"},	     {"SLOW/S", 7, "slow-accesses"},
+	{"TLBM/S", 7, "tlb-misses"},
 };
 
 struct row { /* growth of counters */
@@ -255,7 +251,7 @@ static void print_translator(FILE *f, const struct vm *vm)
 {
 	struct pair t = inside(of_vm(vm), "translator"), n = inside(t, "counters");
 	double dt = seconds(vm), used = number(t.now, "cache-used");
-	char a[16], b[16], c[16], d[16], e[16];
+	char a[16], b[16], c[16], d[16];
 
 	if (!json_is_object(t.now))
 		return;
@@ -263,12 +259,13 @@ static void print_translator(FILE *f, const struct vm *vm)
 		rate(a, growth(n, "blocks") / dt), bytes(b, growth(n, "guest-bytes") / dt),
 		bytes(c, growth(n, "code-bytes") / dt));
 	fprintf(f, " %s jumps linked\n", rate(d, growth(n, "links") / dt));
-	fprintf(f, "Code cache    %s of %s (%s%%); ", bytes(a, used),
+	fprintf(f, "Code cache    %s of %s (%s%%)\n", bytes(a, used),
 		bytes(b, number(t.now, "cache-size")),
 		percent(c, used, number(t.now, "cache-size")));
-	fprintf(f, "%s blocks/s stale, %s parts/s evicted (%.0f so far)\n",
-		rate(d, growth(n, "invalidated") / dt), rate(e, growth(n, "evictions") / dt),
-		number(n.now, "evictions"));
+	fprintf(f, "Dropped/s     %s blocks overwritten, %s cache parts evicted;",
+		rate(a, growth(n, "invalidated") / dt), rate(b, growth(n, "evictions") / dt));
+	fprintf(f, " so far %s and %s\n", rate(c, number(n.now, "invalidated")),
+		rate(d, number(n.now, "evictions")));
 }
 
 void top_show_vm(FILE *f, const struct vm *vm)

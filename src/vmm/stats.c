@@ -34,9 +34,11 @@ static json_t *exits_of(const struct machine_vcpu_stats *s)
 	return exits;
 }
 
-/* @soft: the engine has a translator, whose counters mean something. */
-static json_t *counters_of(const struct machine_vcpu_stats *s, bool soft)
+enum kind { KERNEL, INTERPRETER, TRANSLATOR }; /* of engine: what it counts */
+
+static json_t *counters_of(const struct machine_vcpu_stats *s, enum kind kind)
 {
+	bool software = kind != KERNEL, soft = kind == TRANSLATOR;
 	const struct engine_stats *e = &s->engine;
 	const struct {
 		const char *name;
@@ -47,7 +49,7 @@ static json_t *counters_of(const struct machine_vcpu_stats *s, bool soft)
 		{"lookups", e->lookups, soft},	     {"lookup-misses", e->lookup_misses, soft},
 		{"link-exits", e->link_exits, soft}, {"helpers", e->helpers, soft},
 		{"steps", e->steps, soft},	     {"slow-accesses", e->slow, soft},
-		{"tlb-refills", e->refills, soft},
+		{"tlb-refills", e->refills, soft},   {"tlb-misses", e->tlb_misses, software},
 	};
 	json_t *counters = json_object();
 
@@ -57,7 +59,7 @@ static json_t *counters_of(const struct machine_vcpu_stats *s, bool soft)
 	return counters;
 }
 
-static json_t *vcpu_of(struct machine *m, unsigned index, bool soft)
+static json_t *vcpu_of(struct machine *m, unsigned index, enum kind kind)
 {
 	static const char *const states[] = {
 		[VCPU_PAUSED] = "paused",
@@ -69,7 +71,7 @@ static json_t *vcpu_of(struct machine *m, unsigned index, bool soft)
 
 	machine_vcpu_stats(m, index, &s);
 	return json_pack("{s:i,s:s,s:o,s:o}", "index", (int)index, "state", states[s.state],
-			 "counters", counters_of(&s, soft), "exits", exits_of(&s));
+			 "counters", counters_of(&s, kind), "exits", exits_of(&s));
 }
 
 static json_t *translator_of(const struct engine_vm_stats *t)
@@ -91,12 +93,13 @@ json_t *command_vm_stats(struct command_env *env, json_t *args, struct errbuf *e
 	const struct machine_config *cfg = machine_config(env->m);
 	struct engine_vm_stats t;
 	bool soft = machine_vm_stats(env->m, &t);
+	enum kind kind = soft ? TRANSLATOR : cfg->engine->vm_fd ? KERNEL : INTERPRETER;
 	json_t *vcpus = json_array(), *utf8 = json_string(cfg->name);
 	const char *name = utf8 ? cfg->name : "?";
 
 	json_decref(utf8);
 	for (unsigned i = 0; i < cfg->ncpus; i++)
-		json_array_append_new(vcpus, vcpu_of(env->m, i, soft));
+		json_array_append_new(vcpus, vcpu_of(env->m, i, kind));
 	return json_pack("{s:o,s:s,s:s,s:s,s:o,s:o,s:{s:o,s:o}}", "time-ns", number(host_ns()),
 			 "name", name, "engine", cfg->engine->name, "status",
 			 command_status_name(env->m), "vcpus", vcpus, "translator",

@@ -187,14 +187,25 @@ void dump_ir(FILE *f, const struct lowering *l)
 
 /* --- a block that was translated before -------------------------------------------------- */
 
+/* The guest's code of @b as the TLB finds it now.  False: it does not. */
+static bool find_code(const struct vcpu *c, const struct dbt_block *b, uint8_t *code)
+{
+	for (unsigned n = 0; n < b->bytes; n++) {
+		uint64_t lin = b->rip + n;
+		unsigned slot = lin >> 12 & (TLB_SIZE - 1);
+
+		if (c->tlb_exec[c->view][slot] != (lin & ~0xfffULL))
+			return false;
+		code[n] = c->tlb_all[c->view][slot].host[lin & 0xfff];
+	}
+	return true;
+}
+
 void dbt_dump_block(struct vcpu *c, const struct dbt_block *b, FILE *f)
 {
-	unsigned slot = b->rip >> 12 & (TLB_SIZE - 1), off = b->rip & 0xfff;
-	const uint8_t *code = NULL;
+	uint8_t code[DBT_MAX_INSNS * INSN_MAX_LEN];
 
-	if (c->tlb_exec[c->view][slot] == (b->rip & ~0xfffULL) && off + b->bytes <= MEM_PAGE_SIZE)
-		code = c->tlb_all[c->view][slot].host + off;
-	if (code)
+	if (find_code(c, b, code))
 		dump_ops(f, b->rip, code, b->bytes);
-	dump_asm(f, c->dbt, b, NULL, code);
+	dump_asm(f, c->dbt, b, NULL, NULL);
 }

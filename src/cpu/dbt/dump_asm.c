@@ -269,7 +269,8 @@ void dump_asm(FILE *f, const struct dbt *d, const struct dbt_block *b, const str
 {
 	struct listing t = {.f = f, .d = d, .b = b, .l = l, .code = code};
 
-	fprintf(f, "  asm at %llx\n", (unsigned long long)(uintptr_t)(d->rx + b->start));
+	fprintf(f, "  asm at %llx (r9, r10, r11 are guest rax, rcx, rsp; rax, rcx scratch)\n",
+		(unsigned long long)(uintptr_t)(d->rx + b->start));
 	for (uint32_t at = b->start; at < b->end;) {
 		struct disasm i;
 
