@@ -80,12 +80,13 @@ static int map_all(struct dbt *d, struct errbuf *err)
 	d->meta = map_lazily(d->bytes);
 	d->sites = map_lazily(site_bytes(d));
 	d->hash = map_lazily(hash_bytes(d->hash_bits));
+	d->templates = map_lazily(hash_bytes(d->hash_bits));
 	d->page_hash = map_lazily(hash_bytes(d->page_bits));
 	d->ram_hash = map_lazily(hash_bytes(d->page_bits));
 	d->pages.mem = map_lazily(d->pages.bytes);
 	d->segments = calloc(d->nsegments, sizeof(*d->segments));
-	if (!ret && (!d->meta || !d->sites || !d->hash || !d->page_hash || !d->ram_hash ||
-		     !d->pages.mem || !d->segments))
+	if (!ret && (!d->meta || !d->sites || !d->hash || !d->templates || !d->page_hash ||
+		     !d->ram_hash || !d->pages.mem || !d->segments))
 		ret = -ENOMEM;
 	if (ret)
 		return err_set(err, ret, "cannot map %zu bytes of translated code: %s", d->bytes,
@@ -139,6 +140,7 @@ void dbt_free(struct dbt *d)
 	unmap(d->meta, d->bytes);
 	unmap(d->sites, site_bytes(d));
 	unmap(d->hash, hash_bytes(d->hash_bits));
+	unmap(d->templates, hash_bytes(d->hash_bits));
 	unmap(d->page_hash, hash_bytes(d->page_bits));
 	unmap(d->ram_hash, hash_bytes(d->page_bits));
 	unmap(d->pages.mem, d->pages.bytes);
@@ -374,6 +376,7 @@ int dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at)
 	d->segments[d->segment].blocks = b;
 	b->next = *head;
 	__atomic_store_n(head, b, __ATOMIC_RELEASE);
+	dbt_reuse_offer(d, b);
 	return 0;
 }
 

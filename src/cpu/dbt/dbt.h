@@ -76,6 +76,7 @@ struct flags_recipe { /* how to compute flags again; registers are the guest's *
 };
 
 struct dbt_block;
+struct dbt_reuse;
 struct x87_last;
 
 struct dbt_site { /* a place where translated code calls C */
@@ -100,6 +101,7 @@ struct dbt_link { /* a direct jump out of a block */
 	uint32_t unlinked;	   /* where it goes then */
 	uint32_t xid;		   /* guarded: the only page it may lead to, or 0 */
 	uint32_t unlinked_at;	   /* epoch */
+	uint8_t number;		   /* among those out of @from */
 	bool flags_host, poll;
 	bool plain; /* to the plain variant of a block */
 };
@@ -121,6 +123,7 @@ struct dbt_block {
 	struct dbt_link *in, *out;  /* jumps linked to it; its own */
 	struct dbt_block *older;    /* in its segment */
 	struct code_page *pages[2]; /* of xid, xid2 */
+	struct dbt_reuse *reuse;    /* how to copy it, or NULL */
 };
 
 struct code_page {
@@ -165,7 +168,8 @@ struct code_at { /* where guest code is */
 
 struct dbt_stats { /* under the lock or racy */
 	uint64_t translated, translated_bytes, code_bytes, invalidated, links;
-	uint64_t flushes; /* segments evicted */
+	uint64_t flushes;		/* segments evicted */
+	uint64_t reused, reuse_differs; /* blocks copied; wrong ones */
 };
 
 struct dbt_mark { /* how far the description of code goes */
@@ -182,7 +186,8 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	struct dbt_segment *segments;
 	size_t used; /* where the next code goes */
 	unsigned hash_bits, page_bits;
-	struct dbt_block **hash; /* read without the lock */
+	struct dbt_block **hash;      /* read without the lock */
+	struct dbt_block **templates; /* blocks to copy, by place in RAM */
 	struct code_page **page_hash;
 	struct ram_page **ram_hash;
 	struct dbt_pages { /* code_pages and ram_pages, free ones in lists */
@@ -204,8 +209,9 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	struct engine_look look; /* look.h */
 	uint64_t dumped, mapped; /* bytes written for it */
 	bool host_avx, host_bmi2;
-	bool check; /* lock-step: blocks end at helpers, and nothing is linked */
-	bool count; /* code counts instructions */
+	bool check;	   /* lock-step: blocks end at helpers, and nothing is linked */
+	bool count;	   /* code counts instructions */
+	bool verify_reuse; /* compare copies of blocks with what translating makes */
 
 	/* common code, offsets */
 	uint32_t enter, leave_saved, slow, slow_site, helper, link_exit, link_exit_flags, poll_exit,
@@ -285,6 +291,17 @@ void dbt_evict(struct dbt *d, struct vcpu *c);
  */
 struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code_at *at,
 				bool *full);
+
+/* --- reuse.c ----------------------------------------------------------------------- */
+
+/*
+ * A copy of what was translated of the same place in RAM at another address, as if by
+ * dbt_translate().  NULL: the cache is @full, or else there is nothing to copy.  Locked.
+ */
+struct dbt_block *dbt_reuse(struct dbt *d, struct vcpu *c, const struct code_at *at, bool *full);
+/* @b, which look-ups find now, may be copied / may not any more.  Locked. */
+void dbt_reuse_offer(struct dbt *d, struct dbt_block *b);
+void dbt_reuse_forget(struct dbt *d, const struct dbt_block *b);
 
 /* --- glue.c ------------------------------------------------------------------------ */
 

@@ -110,6 +110,7 @@ void dbt_kill(struct dbt *d, struct dbt_block *b)
 		return;
 	__atomic_store_n(&b->dead, true, __ATOMIC_RELEASE);
 	dbt_remove(d, b);
+	dbt_reuse_forget(d, b);
 	for (struct dbt_link *k = b->in; k; k = next) {
 		next = k->next_in;
 		dbt_unlink(d, k);

@@ -127,6 +127,17 @@ void dbt_look_glue(struct dbt *d)
 		put_symbol(d, 0, DBT_GLUE_BYTES, "caisson_translator_glue");
 }
 
+void dbt_look_name(struct dbt *d, const struct dbt_block *b, uint8_t key)
+{
+	char name[48];
+
+	if (likely(!d->look.perf_map))
+		return;
+	snprintf(name, sizeof(name), "guest_0x%llx_%c", (unsigned long long)b->rip,
+		 key & DBT_KEY_USER ? 'u' : 'k');
+	put_symbol(d, b->start, b->end, name);
+}
+
 void dbt_look(struct lowering *l, const struct code_at *at)
 {
 	struct dbt *d = l->d;
@@ -134,11 +145,5 @@ void dbt_look(struct lowering *l, const struct code_at *at)
 
 	if (wanted(&d->look, b))
 		put_dump(l, at);
-	if (d->look.perf_map) {
-		char name[48];
-
-		snprintf(name, sizeof(name), "guest_0x%llx_%c", (unsigned long long)b->rip,
-			 l->c->d.key & DBT_KEY_USER ? 'u' : 'k');
-		put_symbol(d, b->start, b->end, name);
-	}
+	dbt_look_name(d, b, l->c->d.key);
 }

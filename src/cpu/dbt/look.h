@@ -15,7 +15,8 @@
  * Locked.
  */
 void dbt_look(struct lowering *l, const struct code_at *at);
-/* The code that all blocks share, for perf. */
+/* For perf: @b, which code of @key became, and the code that all blocks share. */
+void dbt_look_name(struct dbt *d, const struct dbt_block *b, uint8_t key);
 void dbt_look_glue(struct dbt *d);
 
 /* dump.c: parts of a dump.  @code: the block's bytes. */

@@ -268,6 +268,7 @@ struct ea ea_of(const struct lowering *l, const struct insn *i)
 			.disp = i->disp};
 
 	if (i->flags & INSN_RIPREL) {
+		ea.moves = true;
 		ea.disp += (int64_t)(l->t->rip + i->len);
 		ea.base = INSN_NOREG;
 	}
@@ -330,7 +331,11 @@ void emit_address(struct lowering *l, unsigned dst, const struct ea *ea, int32_t
 	int32_t inner = seg && ea->ad32 ? 0 : extra;
 	struct host_op op;
 
-	if (ea->constant) {
+	if (ea->moves) {
+		if (ea->ad32)
+			reloc_never(l);
+		emit_mov_rip(l, dst, (uint64_t)ea->disp + (uint64_t)(int64_t)inner);
+	} else if (ea->constant) {
 		a_mov_imm(a, dst, (uint64_t)ea->disp + (uint64_t)(int64_t)inner);
 	} else if (ea_direct(ea, inner, &op)) {
 		a_lea(a, !ea->ad32, dst, op);
@@ -384,15 +389,24 @@ static struct host_op access_constant(struct lowering *l, const struct ea *ea, u
 	struct host_op tag = op_vcpu(tag_offset(l, access) + slot);
 	const uint8_t *retry = a->p;
 
+	if (ea->moves && ea->ad32)
+		reloc_never(l);
 	if ((int64_t)page == (int32_t)page) {
 		a_op(a, true, 0x81, ALU_CMP, tag);
 		a4(a, (uint32_t)page);
 	} else {
-		a_mov_imm(a, H_RAX, page);
+		if (ea->moves)
+			emit_mov_rip(l, H_RAX, page);
+		else
+			a_mov_imm(a, H_RAX, page);
 		a_op(a, true, 0x3b, H_RAX, tag);
+		if (ea->moves)
+			reloc_note(l, RELOC_TLB);
 	}
 	cold_access(l, ea, size, access, 1, CC_NE, retry);
 	a_load(a, H_RCX, op_vcpu(field_offset(l, offsetof(struct tlb_entry, addend)) + slot));
+	if (ea->moves)
+		reloc_note(l, RELOC_TLB);
 	if ((int64_t)lin == (int32_t)lin)
 		return op_mem(H_RCX, (int32_t)lin);
 	a_op(a, true, 0x01, H_RAX, op_reg(H_RCX));

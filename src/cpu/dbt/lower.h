@@ -50,6 +50,7 @@ struct ea {		     /* a guest address on its way to a host register */
 	uint8_t seg;   /* SEG_FS, SEG_GS, or any other for none */
 	bool ad32;     /* cut to 32 bits before the segment's base is added */
 	bool constant; /* @disp is all of it */
+	bool moves;    /* ... and relative to the code: reuse.c has to know where it went */
 	int64_t disp;
 };
 
@@ -87,6 +88,24 @@ struct cold_jump { /* something else out of line */
 	uint8_t ahead; /* instructions charged for that do not run this way */
 };
 
+enum reloc_kind {	       /* what a copy of a block has to change */
+		  RELOC_RIP64, /* an address relative to the guest's code */
+		  RELOC_RIP32, /* the low half of one */
+		  RELOC_TLB,   /* offset of the TLB entry for such an address, in the vCPU */
+		  RELOC_XID,   /* ... of the number beside it */
+		  RELOC_SITE,  /* a site's number */
+		  RELOC_GLUE,  /* rel32 to what glue.c made */
+		  RELOC_LINK,  /* dbt_ref() of link @n of the block */
+		  RELOC_BLOCK, /* ... of the block itself */
+};
+
+struct dbt_reloc {
+	uint16_t at; /* from the start of the block's code */
+	uint8_t kind, n;
+};
+
+enum { RELOC_MAX = 320, LINK_MAX = 128 };
+
 enum { COLD_MAX = 4 * DBT_MAX_INSNS };
 
 struct lowering {
@@ -110,6 +129,12 @@ struct lowering {
 	bool failed;			    /* out of memory */
 	struct dbt_site no_site;	    /* in place of one when @failed */
 	uint32_t cold;			    /* offset of what is out of line */
+
+	bool fixed; /* cannot be copied to another address */
+	uint8_t nlinks;
+	unsigned nrelocs;
+	uint32_t first_site;
+	struct dbt_reloc relocs[RELOC_MAX];
 
 	struct fold fold[FOLD_MAX];
 	unsigned nfolds;
@@ -170,6 +195,23 @@ static inline size_t gpr_offset(unsigned g)
 {
 	return offsetof(struct vcpu, s.gpr) + 8 * g;
 }
+
+/* --- reuse.c: blocks are copied to other addresses -------------------------------------- */
+
+/* Before and after lowering. */
+void reloc_start(struct lowering *l, const struct code_at *at);
+void reloc_finish(struct lowering *l, const struct code_at *at);
+/* The 4 or 8 bytes just emitted are of @kind. */
+void reloc_note(struct lowering *l, enum reloc_kind kind);
+/* This block has something that cannot be noted. */
+void reloc_never(struct lowering *l);
+/* @reg = @v, an address relative to the guest's code. */
+void emit_mov_rip(struct lowering *l, unsigned reg, uint64_t v);
+/* @reg = dbt_ref() of @k / of the block. */
+void emit_mov_link(struct lowering *l, unsigned reg, const struct dbt_link *k);
+void emit_mov_block(struct lowering *l, unsigned reg);
+/* The jump whose rel32 is at @at goes to @glue, an offset in what glue.c made. */
+void emit_to_glue(struct lowering *l, uint8_t *at, uint32_t glue);
 
 /* --- the instructions ------------------------------------------------------------------ */
 

@@ -40,8 +40,11 @@ static struct dbt_link *link_new(struct lowering *l, uint64_t target)
 		l->failed = true;
 		return NULL;
 	}
-	*k = (struct dbt_link){.from = l->b, .target = target, .next_out = l->b->out};
+	*k = (struct dbt_link){
+		.from = l->b, .next_out = l->b->out, .target = target, .number = l->nlinks};
 	l->b->out = k;
+	if (++l->nlinks == LINK_MAX)
+		l->failed = true;
 	return k;
 }
 
@@ -77,6 +80,7 @@ static void emit_guarded(struct lowering *l, struct dbt_link *k, bool call)
 	/* gs 81 /7 modrm sib disp32: 8 bytes before the imm32 */
 	align_rel32(l, 8);
 	a_op(a, false, 0x81, ALU_CMP, xid);
+	reloc_note(l, RELOC_XID);
 	k->guard = offset_of(l, a->p);
 	a4(a, (uint32_t)DBT_LINK_NEVER);
 	j = cold_new(l, COLD_LINK, a_jcc(a, CC_NE));
@@ -233,10 +237,10 @@ static void emit_return_point(struct lowering *l, uint64_t next)
 	if ((int64_t)next == (int32_t)next) {
 		a_alu_imm(a, true, ALU_CMP, op_reg(H_RAX), (int32_t)next);
 	} else {
-		a_mov_imm(a, H_RCX, next);
+		emit_mov_rip(l, H_RCX, next);
 		a_op(a, true, 0x39, H_RCX, op_reg(H_RAX));
 	}
-	a_patch(a_jcc(a, CC_NE), l->d->rw + l->d->ret_miss);
+	emit_to_glue(l, a_jcc(a, CC_NE), l->d->ret_miss);
 	a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], 8));
 	l->home = true;
 	l->host = false;
@@ -274,6 +278,7 @@ static void emit_ret(struct lowering *l, const struct insn *i)
 	site_new(l, &site)->access = 0xff;
 	a_op(&l->a, false, 0xc7, 0, op_vcpu(VC(d.site)));
 	a4(&l->a, site);
+	reloc_note(l, RELOC_SITE);
 	a1(&l->a, 0xc3);
 }
 
@@ -288,7 +293,7 @@ static void emit_return_address(struct lowering *l, uint64_t next)
 		a_op(a, true, 0xc7, 0, to);
 		a4(a, (uint32_t)next);
 	} else {
-		a_mov_imm(a, H_RAX, next);
+		emit_mov_rip(l, H_RAX, next);
 		a_store(a, H_RAX, to);
 	}
 }
@@ -399,6 +404,13 @@ void lower_guard(struct lowering *l)
 	site_new(l, &j->site)->access = 0xff;
 }
 
+static void emit_site_call(struct lowering *l, uint32_t site, uint32_t glue)
+{
+	a_mov_imm(&l->a, H_RCX, site);
+	reloc_note(l, RELOC_SITE);
+	emit_to_glue(l, a_jmp(&l->a), glue);
+}
+
 /* The instruction's own handler, in C. */
 void lower_helper(struct lowering *l, const struct insn *i, bool ends)
 {
@@ -415,8 +427,7 @@ void lower_helper(struct lowering *l, const struct insn *i, bool ends)
 	s = site_new(l, &number);
 	s->insn = copy;
 	s->ends = ends;
-	a_mov_imm(&l->a, H_RCX, number);
-	a_jmp_to(&l->a, l->d->rw + l->d->helper);
+	emit_site_call(l, number, l->d->helper);
 	s->next = offset_of(l, l->a.p);
 	l->host = false;
 	l->vec_known = false;
@@ -425,20 +436,14 @@ void lower_helper(struct lowering *l, const struct insn *i, bool ends)
 
 /* --- out of line ----------------------------------------------------------------------------- */
 
-static void emit_site_call(struct lowering *l, uint32_t site)
-{
-	a_mov_imm(&l->a, H_RCX, site);
-	a_jmp_to(&l->a, l->d->rw + l->d->slow);
-}
-
 /* Leave for the target of @k, to be linked. */
 static void emit_link_exit(struct lowering *l, struct dbt_link *k)
 {
 	struct assembler *a = &l->a;
 
 	k->unlinked = offset_of(l, a->p);
-	a_mov_imm(a, H_RCX, dbt_ref(l->d, k));
-	a_jmp_to(a, l->d->rw + (k->flags_host ? l->d->link_exit_flags : l->d->link_exit));
+	emit_mov_link(l, H_RCX, k);
+	emit_to_glue(l, a_jmp(a), k->flags_host ? l->d->link_exit_flags : l->d->link_exit);
 }
 
 static void emit_unlinked(struct lowering *l, struct cold_jump *j)
@@ -499,8 +504,9 @@ static void emit_miss(struct lowering *l, struct cold_jump *j)
 
 	a_patch(j->jump, l->a.p);
 	bad = emit_jump_missed(l->d, &l->a, j->pop);
+	reloc_note(l, RELOC_GLUE);
 	a_patch(bad, l->a.p);
-	emit_site_call(l, j->site);
+	emit_site_call(l, j->site, l->d->slow);
 }
 
 void emit_cold(struct lowering *l)
@@ -512,7 +518,7 @@ void emit_cold(struct lowering *l)
 		if (c->fold)
 			emit_crossing(l, c);
 		emit_address(l, H_RAX, &c->ea, 0);
-		emit_site_call(l, c->site);
+		emit_site_call(l, c->site, l->d->slow);
 	}
 	for (unsigned n = 0; n < l->njump && !l->failed; n++) {
 		struct cold_jump *j = &l->jump[n];
@@ -522,14 +528,14 @@ void emit_cold(struct lowering *l)
 		case COLD_MISS: emit_miss(l, j); break;
 		case COLD_POLL:
 			a_patch(j->jump, l->a.p);
-			a_mov_imm(&l->a, H_RCX, dbt_ref(l->d, j->link));
-			a_jmp_to(&l->a, l->d->rw + l->d->link_exit);
+			emit_mov_link(l, H_RCX, j->link);
+			emit_to_glue(l, a_jmp(&l->a), l->d->link_exit);
 			break;
 		case COLD_COUNT:
 			a_patch(j->jump, l->a.p);
 			emit_count_back(&l->a, j->ahead, true);
-			a_mov_imm(&l->a, H_RCX, dbt_ref(l->d, l->b));
-			a_jmp_to(&l->a, l->d->rw + l->d->block_exit);
+			emit_mov_block(l, H_RCX);
+			emit_to_glue(l, a_jmp(&l->a), l->d->block_exit);
 			break;
 		case COLD_SHADOW:
 			a_patch(j->jump, l->a.p);
@@ -538,18 +544,14 @@ void emit_cold(struct lowering *l)
 			break;
 		case COLD_STEP:
 			a_patch(j->jump, l->a.p);
-			emit_site_call(l, j->site);
+			emit_site_call(l, j->site, l->d->slow);
 			break;
 		case COLD_VEC_LOAD:
-		case COLD_X87_LOAD: {
-			uint8_t *at;
-
+		case COLD_X87_LOAD:
 			a_patch(j->jump, l->a.p);
-			at = a_call(&l->a);
-			a_patch(at, l->d->rw + (j->kind == COLD_VEC_LOAD ? l->d->vec_load
-									 : l->d->x87_load));
+			emit_to_glue(l, a_call(&l->a),
+				     j->kind == COLD_VEC_LOAD ? l->d->vec_load : l->d->x87_load);
 			a_jmp_to(&l->a, j->back);
-		}
 		}
 	}
 }

@@ -169,8 +169,12 @@ static void emit_lea(struct lowering *l, const struct insn *i)
 	unsigned dst = reg_dest(i->reg, H_RAX);
 	struct host_op op = op_mem(H_NONE, (int32_t)ea.disp);
 
-	if (ea.constant) {
+	if (ea.moves && i->opsize == 8 && !ea.ad32) {
+		emit_mov_rip(l, dst, (uint64_t)ea.disp);
+	} else if (ea.constant) {
 		a_mov_imm(&l->a, dst, i->opsize == 4 ? (uint32_t)ea.disp : (uint64_t)ea.disp);
+		if (ea.moves)
+			reloc_note(l, RELOC_RIP32);
 	} else {
 		if (ea.base != INSN_NOREG)
 			op.base = (uint8_t)reg_read(l, ea.base, H_RAX);

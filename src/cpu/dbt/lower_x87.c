@@ -111,6 +111,7 @@ static void note_pointers(struct lowering *l, const struct insn *i)
 {
 	struct x87_last *last = &l->last;
 
+	reloc_never(l); /* what sites share is not copied */
 	last->rip_off = (uint32_t)(l->t->rip - l->b->rip);
 	last->fop = (uint16_t)((i->opcode & 7) << 8 | i->modrm);
 	last->pending = true;

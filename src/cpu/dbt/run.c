@@ -190,7 +190,9 @@ static struct dbt_block *translate(struct vcpu *c, const struct code_at *at, boo
 	dbt_watch(d, c, at->page.gpa);
 	if (at->next.host)
 		dbt_watch(d, c, at->next.gpa);
-	b = dbt_translate(d, c, at, full);
+	b = dbt_reuse(d, c, at, full);
+	if (!b && !*full)
+		b = dbt_translate(d, c, at, full);
 	if (!b || !dbt_insert(d, b, at))
 		return b;
 	*full = true;

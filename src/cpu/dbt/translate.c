@@ -126,8 +126,8 @@ static void emit_entries(struct lowering *l, bool wanted)
 	const uint8_t *tramp = a->p;
 	int64_t back;
 
-	a_mov_imm(a, H_RCX, dbt_ref(l->d, b));
-	a_jmp_to(a, l->d->rw + l->d->poll_exit);
+	emit_mov_block(l, H_RCX);
+	emit_to_glue(l, a_jmp(a), l->d->poll_exit);
 	b->code_poll = (uint32_t)(a->p - l->d->rw);
 	a_load32(a, H_RCX, op_vcpu(VC(d.gen_live)));
 	back = tramp - (a->p + 2);
@@ -226,6 +226,8 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 	l.b = dbt_alloc(d, sizeof(*l.b));
 	*l.b = (struct dbt_block){
 		.rip = at->rip, .xid = at->page.xid, .xid2 = at->next.xid, .plain = at->plain};
+	l.nlinks = 0;
+	reloc_start(&l, at);
 	l.n = decode(&l, at, insns);
 	if (!l.n) {
 		dbt_rewind(d, &before);
@@ -246,6 +248,7 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 	}
 	l.b->start = (uint32_t)d->used;
 	l.b->end = (uint32_t)(l.a.p - d->rw);
+	reloc_finish(&l, at);
 	d->stats.translated++;
 	d->stats.translated_bytes += l.b->bytes;
 	d->stats.code_bytes += l.b->end - d->used;

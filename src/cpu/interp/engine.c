@@ -68,7 +68,7 @@ static int soft_vm_new(const struct engine_vm_config *cfg, struct engine_vm **ou
 		interp_vm_free(vm);
 		return ret;
 	}
-	vm->dbt->check = cfg->check;
+	vm->dbt->check = vm->dbt->verify_reuse = cfg->check;
 	vm->dbt->count = cfg->count;
 	vm->dbt->look = cfg->look;
 	dbt_look_glue(vm->dbt);

@@ -32,7 +32,7 @@ enum {
 };
 
 struct shared { /* written by the child, read by the parent */
-	uint64_t current, done, runs, endless, failed, by_chance, insns, beats;
+	uint64_t current, done, runs, endless, failed, by_chance, insns, beats, copied;
 	uint64_t ends[256]; /* runs by the handler they ended in */
 	uint64_t to_the_end, outside, stops;
 };
@@ -66,6 +66,7 @@ static const char usage[] =
 
 static void close_vms(struct session *s)
 {
+	s->sh->copied += s->b.copied;
 	blk_side_free(&s->a);
 	blk_side_free(&s->b);
 }
@@ -78,10 +79,10 @@ static bool fresh_vms(struct session *s)
 }
 
 /* How did the run end, and after how many instructions? */
-static void count_end(struct session *s, uint64_t insns)
+static void count_end(struct session *s, const struct blk_input *in, uint64_t insns)
 {
 	uint64_t v = (s->a.state.rip - 1 - (BLK_S_BASE + 0x18000)) / 16, rip;
-	uint64_t code = blk_base(&s->c) + BLK_CODE;
+	uint64_t code = blk_base(&s->c) + BLK_CODE + blk_place(in->place);
 	struct engine_stats st;
 
 	s->a.ops->stats(s->a.vcpu, &st);
@@ -127,8 +128,10 @@ static enum outcome run_once(struct session *s, const struct blk_case *c, unsign
 	for (unsigned nstops = 0;; nstops++) {
 		stop = next_stop(s, &r, stop, nstops);
 		blk_side_run(&s->a, s->watch, stop, LIMIT_A_MS);
-		if (s->a.cut && s->a.nevents < BLK_TRACE)
+		if (s->a.cut && s->a.nevents < BLK_TRACE) {
+			s->b.ops->window(s->b.vcpu, false); /* it was started, too */
 			return ENDLESS;
+		}
 		blk_side_run(&s->b, s->watch, stop, LIMIT_B_MS);
 		if (blk_compare(&s->a, &s->b, text, len))
 			return DIFFERENT;
@@ -160,7 +163,7 @@ static bool run_case(struct session *s, const struct blk_case *c, char *text, si
 			return false;
 		}
 		s->sh->runs++;
-		count_end(s, st.insns);
+		count_end(s, &c->in[n], st.insns);
 		if (o != SAME)
 			return o == DIFFERENT;
 	}
@@ -372,6 +375,7 @@ static void summary(const struct session *s)
 				printf("ended by vector %u: %" PRIu64 "\n", v, sh->ends[v]);
 		printf("%" PRIu64 " instructions, %.1f a run\n", sh->insns,
 		       (double)sh->insns / (double)MAX(sh->runs, 1UL));
+		printf("translations copied to another address: %" PRIu64 "\n", sh->copied);
 	}
 	if (s->gen.count)
 		printf("stopped at %" PRIu64 " counts, ", sh->stops);

@@ -34,8 +34,16 @@ enum { /* guest-physical; also in blocks_guest.S: system pages, and pages that b
        BLK_RSP0_TOP = 0x14000,
 };
 
-/* Linear: the windows are mapped twice, for the user and for the supervisor. */
+/*
+ * Linear: the windows are mapped twice, for the user and for the supervisor.  What the user has
+ * is mapped at several places more, where a run can start.
+ */
 #define BLK_U_BASE 0x10000000ULL
+enum { BLK_PLACES = 4 };
+static inline uint64_t blk_place(unsigned n)
+{
+	return (uint64_t)n << 39 | n * 0x80000; /* no two share a slot of the TLB */
+}
 #define BLK_K_BASE 0xffffffff90000000ULL
 #define BLK_S_BASE 0xffffffff80000000ULL /* the system pages, supervisor only */
 
@@ -71,7 +79,8 @@ struct blk_mailbox { /* what blocks_guest.S reads; offsets are spelled out there
 struct blk_input { /* registers of one run */
 	uint64_t gpr[16], rflags, fsbase, gsbase;
 	uint32_t budget;
-	bool restart; /* by the guest itself, if it can: no set_state() */
+	bool restart;  /* by the guest itself, if it can: no set_state() */
+	uint8_t place; /* number of where it starts */
 	struct cpu_fxsave fx;
 	struct cpu_vec vec[16];
 };
@@ -157,6 +166,7 @@ struct blk_side { /* one engine's VM; owner: the thread that runs it */
 	unsigned nevents;
 	struct blk_event events[BLK_TRACE];
 	char error[200];
+	uint64_t copied; /* translations that were copied to another address */
 };
 
 struct blk_watch; /* a thread that stops blocks which do not end */

@@ -389,6 +389,11 @@ static void random_case(struct gen *g)
 	g->wild = (const unsigned[]){0, 0, 1, 2, 8}[rng_below(r, 5)];
 	for (unsigned n = 0; n < c->nruns; n++)
 		random_run(g, &c->in[n]);
+	if (c->user_base && rng_chance(r, 60))
+		for (unsigned n = 0; n < c->nruns; n++)
+			c->in[n].place =
+				(uint8_t)(rng_chance(r, 90) ? 1 + (c->number + n) % (BLK_PLACES - 1)
+							    : 0);
 	for (unsigned n = 1; n < c->nruns; n++) { /* aimed at by the program */
 		c->in[n].fsbase = c->in[0].fsbase;
 		c->in[n].gsbase = c->in[0].gsbase;

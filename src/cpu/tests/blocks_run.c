@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "cpu/dbt/dbt.h"
+#include "cpu/interp/interp.h"
 #include "cpu/tests/blocks.h"
 
 enum { PT_ACCESSED = 0x20, PT_DIRTY = 0x40, PT_GLOBAL = 0x100 };
@@ -116,6 +118,8 @@ int blk_side_new(const struct engine_ops *ops, size_t code_cache, bool count, st
 	}
 	if (!ret)
 		ret = ops->vcpu_new(s->vm, 0, &s->vcpu, &err);
+	if (!ret && ops == &engine_soft)
+		s->vm->dbt->verify_reuse = true;
 	if (ret) {
 		fprintf(stderr, "diff-blocks: engine %s: %s\n", ops->name, err.msg);
 		blk_side_free(s);
@@ -302,6 +306,11 @@ void blk_side_run(struct blk_side *s, struct blk_watch *w, uint64_t stop, unsign
 		s->ops->window(s->vcpu, false);
 	if (s->ops->get_state(s->vcpu, &s->state))
 		fail(s, "get_state");
+	if (s->ops != &engine_soft)
+		return;
+	s->copied = s->vm->dbt->stats.reused;
+	if (s->vm->dbt->stats.reuse_differs)
+		fail(s, "a block copied to another address is not what translating makes");
 }
 
 /* --- comparison ---------------------------------------------------------------------------- */

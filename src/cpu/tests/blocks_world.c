@@ -3,8 +3,8 @@
  * blocks_world.c - guest memory and system registers that random blocks run in.
  *
  * Two address spaces, A and B.  Each maps the windows (blocks.h) with 4 KiB pages for
- * the user and for the supervisor, all test pages once more with one 2 MiB page, and
- * the system pages for the supervisor.  Nothing else is mapped, so that these pages are
+ * the user, at several places, and for the supervisor, all test pages once more with one 2 MiB
+ * page, and the system pages for the supervisor.  Nothing else is mapped, so that these pages are
  * all that a block can change.
  */
 #include <string.h>
@@ -121,10 +121,12 @@ static void map_windows(struct blk_image *img, uint32_t pt, bool user, bool spac
 
 		for (unsigned page = 0; page < w->pages; page++) {
 			uint32_t gpa = space_b ? gpa_in_b(w, page) : w->gpa + page * 0x1000;
+			uint64_t entry = (BLK_TEST + gpa) | w->attr | (u ? PT_U : 0) |
+					 (!user && is_global(w) ? PT_G : 0);
 
-			poke64(img, pt + ((w->off >> 12) + page) * 8,
-			       (BLK_TEST + gpa) | w->attr | (u ? PT_U : 0) |
-				       (!user && is_global(w) ? PT_G : 0));
+			for (unsigned k = 0; k < (user ? BLK_PLACES : 1); k++)
+				poke64(img, pt + (((uint32_t)blk_place(k) + w->off) / 0x1000 + page) * 8,
+				       entry);
 		}
 	}
 }
@@ -137,7 +139,8 @@ static void build_space(struct blk_image *img, bool b)
 	uint32_t kpdpt = b ? P_KPDPT_B : P_KPDPT_A, kpd = b ? P_KPD_B : P_KPD_A;
 	uint32_t kpt = b ? BLK_PT_KERNEL_B : BLK_PT_KERNEL_A;
 
-	poke64(img, pml4, updpt | all);
+	for (unsigned k = 0; k < BLK_PLACES; k++)
+		poke64(img, pml4 + k * 8, updpt | all);
 	poke64(img, updpt, upd | all);
 	poke64(img, upd + (BLK_U_BASE >> 21 & 511) * 8, upt | all);
 	poke64(img, upd + ((BLK_U_BASE + BLK_BIG) >> 21 & 511) * 8, BLK_TEST | all | PT_PS);
@@ -265,7 +268,7 @@ void blk_start_state(const struct blk_case *c, const struct blk_input *in, struc
 	s->sfmask = FL_TF | FL_IF | FL_DF | FL_AC | FL_NT;
 	s->kernel_gs_base = blk_base(c) + BLK_DATA + 0x1000;
 	memcpy(s->gpr, in->gpr, sizeof(s->gpr));
-	s->rip = blk_base(c) + BLK_CODE + c->start;
+	s->rip = blk_base(c) + BLK_CODE + c->start + blk_place(in->place);
 	s->rflags = in->rflags;
 	s->seg[SEG_FS].base = in->fsbase;
 	s->seg[SEG_GS].base = in->gsbase;
@@ -277,7 +280,7 @@ void blk_start_state(const struct blk_case *c, const struct blk_input *in, struc
 void blk_fill_mailbox(const struct blk_case *c, const struct blk_input *in, struct blk_mailbox *m)
 {
 	uint64_t frame[5] = {
-		blk_base(c) + BLK_CODE + c->start,
+		blk_base(c) + BLK_CODE + c->start + blk_place(in->place),
 		c->user ? BLK_SEL_CS3 : BLK_SEL_CS0,
 		in->rflags,
 		in->gpr[GPR_RSP],
