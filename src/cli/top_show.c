@@ -195,27 +195,29 @@ static void print_row(FILE *f, const struct row *r, double dt)
 	fputc('\n', f);
 }
 
+/* The sum first: the terminal may not have a line for each of many vCPUs. */
 static void print_vcpus(FILE *f, const struct vm *vm)
 {
 	struct row all = {0};
 	double dt = seconds(vm);
 
-	fprintf(f, "VCPU  STATE   ");
+	fprintf(f, "\nVCPU  STATE   ");
 	for (size_t c = 0; c < ARRAY_SIZE(columns); c++)
 		fprintf(f, "%*s", columns[c].width, columns[c].head);
 	fputc('\n', f);
+	for (size_t i = 0; i < count_vcpus(vm); i++)
+		add_vcpu(&all, vcpu(vm, i));
+	if (count_vcpus(vm) > 1) {
+		fprintf(f, "%-14s", " all");
+		print_row(f, &all, dt);
+	}
 	for (size_t i = 0; i < count_vcpus(vm); i++) {
 		struct pair v = vcpu(vm, i);
 		struct row r = {0};
 
 		add_vcpu(&r, v);
-		add_vcpu(&all, v);
 		fprintf(f, "%4zu  %-8.8s", i, string(v.now, "state"));
 		print_row(f, &r, dt);
-	}
-	if (count_vcpus(vm) > 1) {
-		fprintf(f, "%-14s", " all");
-		print_row(f, &all, dt);
 	}
 }
 
@@ -227,7 +229,7 @@ static void print_exits(FILE *f, const struct vm *vm)
 	int column = 12;
 	json_t *v;
 
-	fprintf(f, "\nExits/s     ");
+	fprintf(f, "Exits/s     ");
 	json_object_foreach((json_t *)names, name, v)
 	{
 		double n = growth_of_all(vm, "exits", name) / seconds(vm);
@@ -255,10 +257,9 @@ static void print_translator(FILE *f, const struct vm *vm)
 
 	if (!json_is_object(t.now))
 		return;
-	fprintf(f, "Translated/s  %s blocks, %s bytes of guest code to %s;",
-		rate(a, growth(n, "blocks") / dt), bytes(b, growth(n, "guest-bytes") / dt),
-		bytes(c, growth(n, "code-bytes") / dt));
-	fprintf(f, " %s jumps linked\n", rate(d, growth(n, "links") / dt));
+	fprintf(f, "Translated/s  %s blocks, %s of code to %s", rate(a, growth(n, "blocks") / dt),
+		bytes(b, growth(n, "guest-bytes") / dt), bytes(c, growth(n, "code-bytes") / dt));
+	fprintf(f, "; %s jumps linked\n", rate(d, growth(n, "links") / dt));
 	fprintf(f, "Code cache    %s of %s (%s%%)\n", bytes(a, used),
 		bytes(b, number(t.now, "cache-size")),
 		percent(c, used, number(t.now, "cache-size")));
@@ -283,9 +284,9 @@ void top_show_vm(FILE *f, const struct vm *vm)
 		string(vm->now, "status"), string(vm->now, "engine"), count_vcpus(vm),
 		count_vcpus(vm) == 1 ? "" : "s", bytes(a, number(memory, "size")),
 		bytes(b, number(memory, "resident")), bytes(c, resident(vm)));
-	print_vcpus(f, vm);
 	print_exits(f, vm);
 	print_translator(f, vm);
+	print_vcpus(f, vm);
 }
 
 /* --- all VMs --------------------------------------------------------------------------- */
