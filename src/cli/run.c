@@ -69,10 +69,11 @@ static void push_image(struct args *a, const struct vm_config *c, const struct i
 /* So that the VM can be found by others.  Where there is no place for that, it runs without. */
 static void push_control(struct args *a, const struct vm_config *c, char *socket, size_t len)
 {
-	const char *name = c->name ? c->name : c->image ? c->image : c->kernel;
-	const char *slash = name ? strrchr(name, '/') : NULL;
+	const char *slash = c->kernel ? strrchr(c->kernel, '/') : NULL;
+	const char *kernel = slash ? slash + 1 : c->kernel;
+	const char *name = c->name ? c->name : c->image ? c->image : kernel;
 
-	if (c->control || !name || vms_own_socket(slash ? slash + 1 : name, socket, len, NULL) < 0)
+	if (c->control || !name || vms_own_socket(name, socket, len, NULL) < 0)
 		return;
 	push(a, "--control");
 	push(a, socket);
