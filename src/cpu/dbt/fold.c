@@ -7,6 +7,8 @@
  * bytes from the lowest to the highest, and keeps the host's address for the others.
  * Constants that are added to a register meanwhile (PUSH, ADD, LEA) are followed.
  *
+ * Constant addresses in the same page are a group, too.
+ *
  * A group that crosses a page although its first access does not cannot be checked so.
  * The block then goes on in its plain variant, which is made without groups.
  *
@@ -34,28 +36,6 @@ static bool same_key(const struct key *a, const struct key *b)
 	       a->index_version == b->index_version;
 }
 
-static bool is_foldable(const struct t_insn *t)
-{
-	const struct insn *i = &t->i;
-
-	return t->native && i->flags & INSN_MEM && i->flags & (INSN_MEM_R | INSN_MEM_W) &&
-	       !(i->flags & INSN_RIPREL) && i->adsize == 8 &&
-	       (i->base != INSN_NOREG || i->index != INSN_NOREG) && i->disp == (int32_t)i->disp &&
-	       i->disp < 1 << 30 && i->disp > -(1 << 30);
-}
-
-/* The operand's constant part, with what was added to its registers. */
-static int64_t offset_of(const struct values *v, const struct insn *i)
-{
-	int64_t off = i->disp;
-
-	if (i->base != INSN_NOREG)
-		off += v->added[i->base];
-	if (i->index != INSN_NOREG)
-		off += (int64_t)v->added[i->index] << i->scale;
-	return off;
-}
-
 static unsigned operand_size(const struct insn *i)
 {
 	return i->msize ? i->msize : i->opsize;
@@ -66,6 +46,49 @@ static unsigned alignment(const struct insn *i)
 	return i->flags & INSN_ALIGN ? i->msize : 1;
 }
 
+static bool is_constant(const struct insn *i)
+{
+	return i->base == INSN_NOREG && i->index == INSN_NOREG;
+}
+
+static int64_t constant_of(const struct t_insn *t)
+{
+	return t->i.disp + (t->i.flags & INSN_RIPREL ? (int64_t)(t->rip + t->i.len) : 0);
+}
+
+/* In one page and aligned: nothing of it is left to be checked but the page. */
+static bool constant_fits(const struct t_insn *t)
+{
+	uint64_t lin = (uint64_t)constant_of(t);
+
+	return t->i.seg != SEG_FS && t->i.seg != SEG_GS && !(lin & (alignment(&t->i) - 1)) &&
+	       (lin & 0xfff) + operand_size(&t->i) <= MEM_PAGE_SIZE;
+}
+
+static bool is_foldable(const struct t_insn *t)
+{
+	const struct insn *i = &t->i;
+
+	return t->native && i->flags & INSN_MEM && i->flags & (INSN_MEM_R | INSN_MEM_W) &&
+	       i->adsize == 8 && i->disp == (int32_t)i->disp && i->disp < 1 << 30 &&
+	       i->disp > -(1 << 30) && (!is_constant(i) || constant_fits(t));
+}
+
+/* The operand's constant part, with what was added to its registers. */
+static int64_t offset_of(const struct values *v, const struct t_insn *t)
+{
+	const struct insn *i = &t->i;
+	int64_t off = i->disp;
+
+	if (is_constant(i))
+		return constant_of(t);
+	if (i->base != INSN_NOREG)
+		off += v->added[i->base];
+	if (i->index != INSN_NOREG)
+		off += (int64_t)v->added[i->index] << i->scale;
+	return off;
+}
+
 /*
  * Alignment is checked for the first access only: what it asks for holds for others that are
  * as far from it.  Never for one that asks for more: it may not even be reached.
@@ -74,7 +97,14 @@ static bool aligned_alike(const struct fold *f, const struct insn *i, int64_t of
 {
 	unsigned want = alignment(i);
 
+	if (is_constant(i))
+		return true;
 	return want <= alignment(&f->first->i) && !((off - f->first->fold_off) & (want - 1));
+}
+
+static bool are_close(const struct insn *i, int64_t lo, int64_t hi)
+{
+	return is_constant(i) ? !((lo ^ (hi - 1)) >> 12) : hi - lo <= FOLD_SPAN;
 }
 
 /* Put the access of @t into a group. */
@@ -85,9 +115,11 @@ static void join(struct lowering *l, struct values *v, struct t_insn *t)
 			  .index = i->index,
 			  .scale = i->index == INSN_NOREG ? 0 : i->scale,
 			  .seg = i->seg == SEG_FS || i->seg == SEG_GS ? i->seg : 0};
-	int64_t off = offset_of(v, i);
+	int64_t off = offset_of(v, t);
 	bool write = i->flags & INSN_MEM_W;
 
+	if (is_constant(i)) /* copied elsewhere, some of these move (reuse.c) */
+		key.scale = i->flags & INSN_RIPREL ? 1 : 0;
 	if (i->base != INSN_NOREG)
 		key.base_version = v->version[i->base];
 	if (i->index != INSN_NOREG)
@@ -98,7 +130,7 @@ static void join(struct lowering *l, struct values *v, struct t_insn *t)
 
 		if (f->helpers != v->helpers)
 			break;
-		if (!same_key(&v->key[n], &key) || (write && !f->write) || hi - lo > FOLD_SPAN ||
+		if (!same_key(&v->key[n], &key) || (write && !f->write) || !are_close(i, lo, hi) ||
 		    !aligned_alike(f, i, off))
 			continue;
 		lo -= (lo - f->first->fold_off) & (alignment(&f->first->i) - 1);

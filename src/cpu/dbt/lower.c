@@ -495,7 +495,7 @@ struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned siz
 	struct host_op op;
 
 	flags_clobber(l);
-	if (constant_in_page(ea, size) && align == 1)
+	if (constant_in_page(ea, size) && !((uint64_t)ea->disp & (align - 1)))
 		return access_constant(l, ea, size, access);
 	emit_check(l, ea, ea, size, size, access, align);
 	if (ea_base_only(ea, &op)) {
@@ -549,6 +549,14 @@ static struct host_op emit_group(struct lowering *l, const struct ea *ea, unsign
 
 	all.disp += f->lo - l->t->fold_off;
 	flags_clobber(l);
+	if (ea->constant) {
+		op = access_constant(l, ea, size, f->write ? ACCESS_WRITE : ACCESS_READ);
+		start = op;
+		start.disp += (int32_t)(f->lo - l->t->fold_off);
+		a_lea(a, true, H_RAX, start);
+		a_store(a, H_RAX, fold_slot(l->t->fold));
+		return op;
+	}
 	emit_check(l, &all, ea, size, (unsigned)(f->hi - f->lo),
 		   f->write ? ACCESS_WRITE : ACCESS_READ, 1);
 	if (l->naccess) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * blocks_group.c - several accesses through one register, close together.
+ * blocks_group.c - several accesses close together, through one register or fixed.
  *
  * Translators check such addresses together.  What they may get wrong: where a page
  * ends between them, which of them is aligned or writes, and that a register moved.
@@ -42,8 +42,8 @@ static const struct group_insn insns[] = {
 	{{0x0f, 0xae}, 2, 3},	      /* STMXCSR */
 };
 
-/* @off from the register, which is RBX, RSI or RDI: no SIB and no REX. */
-static void put_access(struct gen *g, unsigned base, int32_t off)
+/* @off from the register, which is RBX, RSI or RDI: no SIB and no REX; or at @fixed. */
+static void put_access(struct gen *g, unsigned base, int32_t off, uint64_t fixed)
 {
 	static const uint8_t regs[] = {GPR_RAX, GPR_RDX};
 	const struct group_insn *i = &insns[rng_below(&g->r, ARRAY_SIZE(insns))];
@@ -52,9 +52,12 @@ static void put_access(struct gen *g, unsigned base, int32_t off)
 	unsigned n = i->n;
 
 	memcpy(b, i->bytes, n);
-	b[n++] = (uint8_t)(0x80 | reg << 3 | base);
-	memcpy(b + n, &off, 4);
-	gen_put(g, b, n + 4);
+	b[n] = (uint8_t)(reg << 3 | (fixed ? 5 : 0x80 | base));
+	memcpy(b + n + 1, &off, 4);
+	if (fixed)
+		gen_put_rip(g, b, n + 1, fixed + (uint64_t)(int64_t)off, NULL, 0);
+	else
+		gen_put(g, b, n + 5);
 	if (i->digit == REG)
 		gen_forget(g, (uint16_t)(1u << reg));
 }
@@ -78,21 +81,24 @@ void flow_group(struct gen *g)
 	static const uint8_t bases[] = {GPR_RBX, GPR_RSI, GPR_RDI};
 	unsigned base = bases[rng_below(&g->r, 3)], left = 2 + rng_below(&g->r, 6);
 	unsigned step = rng_chance(&g->r, 80) ? 16 : 1;
+	uint64_t start = group_start(g), fixed = rng_chance(&g->r, 25) ? start : 0;
 
 	if (g->left < left + 4)
 		return;
-	gen_set(g, base, group_start(g));
+	if (!fixed)
+		gen_set(g, base, start);
 	while (left--) {
 		uint32_t jump = 0;
 
 		if (rng_chance(&g->r, 12) && GEN_PUT(g, 0x79, 0)) /* JNS over the access */
 			jump = g->at;
-		put_access(g, base, (int32_t)(step * rng_below(&g->r, 96 / step)) - 48);
+		put_access(g, base, (int32_t)(step * rng_below(&g->r, 96 / step)) - 48, fixed);
 		if (jump)
 			g->buf[jump - 1] = (uint8_t)(g->at - jump);
 		if (rng_chance(&g->r, 12)) /* ADD base, imm8 */
 			GEN_PUT(g, 0x48, 0x83, (uint8_t)(0xc0 | base),
 				(uint8_t)(16 * rng_below(&g->r, 4)));
 	}
-	gen_forget(g, (uint16_t)(1u << base));
+	if (!fixed)
+		gen_forget(g, (uint16_t)(1u << base));
 }
