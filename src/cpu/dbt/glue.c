@@ -319,9 +319,7 @@ static void emit_ret_miss(struct dbt *d, struct assembler *a)
 	a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], 8));
 	a1(a, 0xff); /* jmp rax */
 	a1(a, 0xe0);
-	a_patch(miss[0], a->p);
-	a_patch(miss[1], a->p);
-	bad = emit_jump_missed(d, a, 8);
+	bad = emit_jump_missed(d, a, miss, 8);
 	a_patch(bad, d->rw + d->slow_site);
 }
 

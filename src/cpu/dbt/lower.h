@@ -84,7 +84,7 @@ struct cold_jump { /* something else out of line */
 	} kind;
 	uint32_t site;
 	struct dbt_link *link;
-	int32_t pop;   /* COLD_MISS: what is added to RSP */
+	int32_t pop;   /* COLD_MISS: what is added to RSP; @back is its other jump */
 	uint8_t ahead; /* instructions charged for that do not run this way */
 };
 
@@ -277,4 +277,4 @@ void emit_cold(struct lowering *l);
  */
 void emit_jump_lookup(struct assembler *a, uint8_t *miss[2]);
 /* Then: to s.rip by the run loop.  Returns the jump for a bad address, with nothing done. */
-uint8_t *emit_jump_missed(struct dbt *d, struct assembler *a, int32_t pop);
+uint8_t *emit_jump_missed(struct dbt *d, struct assembler *a, uint8_t *miss[2], int32_t pop);

@@ -10,7 +10,6 @@
  */
 #include "cpu/dbt/lower.h"
 
-enum { JUMP_ENTRY_SHIFT = 4 };
 _Static_assert(sizeof(struct jump_entry) == 1 << JUMP_ENTRY_SHIFT, "slots are found by scaling");
 
 static uint32_t offset_of(const struct lowering *l, const uint8_t *p)
@@ -167,38 +166,38 @@ static void emit_by_count(struct lowering *l, const struct insn *i, uint64_t tar
 
 /* --- indirect jumps ----------------------------------------------------------------------- */
 
-static size_t jump_field(size_t field)
+static struct host_op jump_field(size_t field)
 {
-	return VC(d.jumps) + field;
+	return op_vcpu_index(VC(d.jumps) + field, H_RCX, 0);
 }
 
 void emit_jump_lookup(struct assembler *a, uint8_t *miss[2])
 {
-	a_store(a, H_RAX, op_vcpu(VC(s.rip)));
-	a_op(a, false, 0x69, H_RCX, op_reg(H_RAX)); /* jump_slot() */
+	a_op(a, false, 0x69, H_RCX, op_reg(H_RAX)); /* jump_slot(), times an entry's size */
 	a4(a, JUMP_HASH);
-	a_shift_imm(a, false, 5, H_RCX, 32 - JUMP_BITS);
-	a_op(a, false, 0x01, H_RCX, op_reg(H_RCX)); /* times 2, and 8 by the scale */
-	a_op(a, true, 0x3b, H_RAX,
-	     op_vcpu_index(jump_field(offsetof(struct jump_entry, rip)), H_RCX, 3));
+	a_alu_imm(a, false, ALU_AND, op_reg(H_RCX), (JUMP_ENTRIES - 1) << JUMP_ENTRY_SHIFT);
+	a_op(a, true, 0x3b, H_RAX, jump_field(offsetof(struct jump_entry, rip)));
 	miss[0] = a_jcc(a, CC_NE);
-	a_load32(a, H_RAX, op_vcpu_index(jump_field(offsetof(struct jump_entry, gen)), H_RCX, 3));
+	a_load32(a, H_RAX, jump_field(offsetof(struct jump_entry, gen)));
 	a_op(a, false, 0x3b, H_RAX, op_vcpu(VC(d.gen_live)));
 	miss[1] = a_jcc(a, CC_NE);
-	a_load32(a, H_RAX, op_vcpu_index(jump_field(offsetof(struct jump_entry, code)), H_RCX, 3));
+	a_load32(a, H_RAX, jump_field(offsetof(struct jump_entry, code)));
 	a_op(a, true, 0x03, H_RAX, op_vcpu(VC(d.code_base)));
 }
 
-uint8_t *emit_jump_missed(struct dbt *d, struct assembler *a, int32_t pop)
+uint8_t *emit_jump_missed(struct dbt *d, struct assembler *a, uint8_t *miss[2], int32_t pop)
 {
 	uint8_t *bad;
 
-	a_load(a, H_RAX, op_vcpu(VC(s.rip)));
+	a_patch(miss[1], a->p);
+	a_load(a, H_RAX, jump_field(offsetof(struct jump_entry, rip))); /* was the same */
+	a_patch(miss[0], a->p);
 	a_mov(a, H_RCX, H_RAX);
 	a_shift_imm(a, true, 4, H_RCX, 16);
 	a_shift_imm(a, true, 7, H_RCX, 16);
 	a_op(a, true, 0x39, H_RAX, op_reg(H_RCX));
 	bad = a_jcc(a, CC_NE);
+	a_store(a, H_RAX, op_vcpu(VC(s.rip)));
 	if (pop)
 		a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], pop));
 	a_jmp_to(a, d->rw + d->lookup_exit);
@@ -209,17 +208,14 @@ uint8_t *emit_jump_missed(struct dbt *d, struct assembler *a, int32_t pop)
 static void emit_indirect(struct lowering *l, int32_t pop, bool call)
 {
 	struct assembler *a = &l->a;
+	struct cold_jump *j;
 	uint8_t *miss[2];
-	uint32_t site;
 
 	emit_jump_lookup(a, miss);
-	site_new(l, &site)->access = 0xff;
-	for (unsigned n = 0; n < 2; n++) {
-		struct cold_jump *j = cold_new(l, COLD_MISS, miss[n]);
-
-		j->pop = pop;
-		j->site = site;
-	}
+	j = cold_new(l, COLD_MISS, miss[0]);
+	j->back = miss[1];
+	j->pop = pop;
+	site_new(l, &j->site)->access = 0xff;
 	if (pop)
 		a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], pop));
 	a1(a, 0xff); /* call rax; jmp rax */
@@ -500,10 +496,9 @@ static void emit_crossing(struct lowering *l, const struct cold_access *c)
 /* Not in the jump table: a bad address faults at the branch, with nothing done. */
 static void emit_miss(struct lowering *l, struct cold_jump *j)
 {
-	uint8_t *bad;
+	uint8_t *miss[2] = {j->jump, j->back};
+	uint8_t *bad = emit_jump_missed(l->d, &l->a, miss, j->pop);
 
-	a_patch(j->jump, l->a.p);
-	bad = emit_jump_missed(l->d, &l->a, j->pop);
 	reloc_note(l, RELOC_GLUE);
 	a_patch(bad, l->a.p);
 	emit_site_call(l, j->site, l->d->slow);

@@ -71,7 +71,7 @@ enum vcpu_request {			/* bits of vcpu.requests */
 
 enum { COUNT_NEAR = 64 }; /* instructions; more than two blocks have */
 
-enum { JUMP_BITS = 13, JUMP_ENTRIES = 1 << JUMP_BITS };
+enum { JUMP_ENTRIES = 1 << 13, JUMP_ENTRY_SHIFT = 4 };
 #define JUMP_HASH 0x9e3779b1u
 struct jump_entry { /* where code for a guest address is */
 	uint64_t rip;
@@ -95,7 +95,7 @@ static inline unsigned jump_page_bit(uint64_t rip)
 
 static inline unsigned jump_slot(uint64_t rip)
 {
-	return (uint32_t)rip * JUMP_HASH >> (32 - JUMP_BITS);
+	return (uint32_t)rip * JUMP_HASH >> JUMP_ENTRY_SHIFT & (JUMP_ENTRIES - 1);
 }
 
 /* What no jump to @slot matches, even while gen_live is 0: an address that belongs elsewhere. */
