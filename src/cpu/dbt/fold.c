@@ -7,7 +7,8 @@
  * bytes from the lowest to the highest, and keeps the host's address for the others.
  * Constants that are added to a register meanwhile (PUSH, ADD, LEA) are followed.
  *
- * Constant addresses in the same page are a group, too.
+		if (!same_key(&v->key[n], &key) || !are_close(i, lo, hi) ||
+		    !aligned_alike(f, i, off) || (write && !f->write && f->exits != v->exits))
  *
  * A group that crosses a page although its first access does not cannot be checked so.
  * The block then goes on in its plain variant, which is made without groups.
@@ -26,7 +27,7 @@ struct values {			 /* what is known of registers while the block is walked */
 		uint8_t base, index, scale, seg;
 		uint16_t base_version, index_version;
 	} key[FOLD_MAX]; /* of each group */
-	uint16_t helpers;
+	uint16_t helpers, exits; /* passed so far */
 };
 
 static bool same_key(const struct key *a, const struct key *b)
@@ -130,9 +131,11 @@ static void join(struct lowering *l, struct values *v, struct t_insn *t)
 
 		if (f->helpers != v->helpers)
 			break;
-		if (!same_key(&v->key[n], &key) || (write && !f->write) || !are_close(i, lo, hi) ||
-		    !aligned_alike(f, i, off))
+		if (!same_key(&v->key[n], &key) || !are_close(i, lo, hi) ||
+		    !aligned_alike(f, i, off) || (write && !f->write && f->exits != v->exits))
 			continue;
+		if (write && !f->write)
+			f->write = f->early = true;
 		lo -= (lo - f->first->fold_off) & (alignment(&f->first->i) - 1);
 		f->lo = lo;
 		f->hi = hi;
@@ -149,7 +152,8 @@ static void join(struct lowering *l, struct values *v, struct t_insn *t)
 					     .hi = off + operand_size(i),
 					     .write = write,
 					     .members = 1,
-					     .helpers = v->helpers};
+					     .helpers = v->helpers,
+					     .exits = v->exits};
 	t->fold = (uint8_t)l->nfolds;
 	t->fold_off = off;
 }
@@ -224,6 +228,7 @@ void fold_accesses(struct lowering *l)
 		}
 		if (is_foldable(t))
 			join(l, &v, t);
+		v.exits += t->i.op == OP_JCC;
 		note_writes(&v, t);
 	}
 }

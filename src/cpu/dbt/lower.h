@@ -38,8 +38,9 @@ struct t_insn {
 struct fold { /* accesses that share an address check (fold.c) */
 	const struct t_insn *first;
 	int64_t lo, hi; /* what they cover, in terms of fold_off */
-	uint16_t members, helpers;
+	uint16_t members, helpers, exits;
 	bool write;
+	bool early; /* it begins with reads */
 };
 
 enum { T_FLAGS_HOME = 1, T_FLAGS_HOST = 2, T_FLAGS_RECIPE = 4 };

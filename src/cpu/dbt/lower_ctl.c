@@ -467,21 +467,23 @@ static void emit_unlinked(struct lowering *l, struct cold_jump *j)
 	emit_link_exit(l, k);
 }
 
-/* If the group crosses a page, its block has to go on without groups. */
+/* If the group crosses a page, or may not write yet, its block has to go on without groups. */
 static void emit_crossing(struct lowering *l, const struct cold_access *c)
 {
 	struct assembler *a = &l->a;
 	int32_t first = (int32_t)(c->fold->lo - c->fold->first->fold_off);
 	struct dbt_link *k = link_new(l, c->rip);
-	uint8_t *within;
+	uint8_t *within = NULL;
 
 	if (!k)
 		return;
-	emit_address(l, H_RAX, &c->ea, first);
-	a_lea(a, true, H_RCX, op_mem(H_RAX, (int32_t)(c->fold->hi - c->fold->lo - 1)));
-	a_op(a, true, 0x31, H_RCX, op_reg(H_RAX));
-	a_shift_imm(a, true, 5, H_RAX, 12);
-	within = a_jcc(a, CC_E);
+	if (!c->fold->early) {
+		emit_address(l, H_RAX, &c->ea, first);
+		a_lea(a, true, H_RCX, op_mem(H_RAX, (int32_t)(c->fold->hi - c->fold->lo - 1)));
+		a_op(a, true, 0x31, H_RCX, op_reg(H_RAX));
+		a_shift_imm(a, true, 5, H_RAX, 12);
+		within = a_jcc(a, CC_E);
+	}
 	emit_recipe_home(l, &l->d->sites[c->site].flags);
 	if (l->d->sites[c->site].x87)
 		x87_store_pointers(l, l->d->sites[c->site].x87);
@@ -490,7 +492,8 @@ static void emit_crossing(struct lowering *l, const struct cold_access *c)
 	k->jump = offset_of(l, emit_goto(l, false));
 	a_patch(l->d->rw + k->jump, a->p);
 	emit_link_exit(l, k);
-	a_patch(within, a->p);
+	if (within)
+		a_patch(within, a->p);
 }
 
 /* Not in the jump table: a bad address faults at the branch, with nothing done. */
@@ -512,6 +515,8 @@ void emit_cold(struct lowering *l)
 		a_patch(c->jump, l->a.p);
 		if (c->fold)
 			emit_crossing(l, c);
+		if (c->fold && c->fold->early)
+			continue;
 		emit_address(l, H_RAX, &c->ea, 0);
 		emit_site_call(l, c->site, l->d->slow);
 	}
