@@ -26,7 +26,7 @@ struct values {			 /* what is known of registers while the block is walked */
 	struct key {
 		uint8_t base, index, scale, seg;
 		uint16_t base_version, index_version;
-	} key[FOLD_MAX]; /* of each group */
+	} key[FOLD_MAX];	 /* of each group */
 	uint16_t helpers, exits; /* passed so far */
 };
 

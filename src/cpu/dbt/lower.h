@@ -127,6 +127,7 @@ struct lowering {
 	bool x87_known;		    /* d.x87_live is set */
 	struct x87_last last;
 	const struct x87_last *last_shared; /* a copy of @last that sites have, or NULL */
+	bool ret_read;			    /* the address of the next RET is in d.tmp */
 	bool failed;			    /* out of memory */
 	struct dbt_site no_site;	    /* in place of one when @failed */
 	uint32_t cold;			    /* offset of what is out of line */
@@ -223,7 +224,7 @@ void classify(const struct lowering *l, struct t_insn *t);
 
 bool lower_int(struct lowering *l, const struct insn *i); /* lower_int.c */
 bool is_native_int(const struct insn *i);
-/* PUSH or POP of registers from l->t on, under one check.  How many; 0 or 1: none done. */
+/* PUSH or POP of registers from l->t on, under one check.  How many; 0: none done. */
 unsigned lower_stack_run(struct lowering *l);
 bool lower_vec(struct lowering *l, const struct insn *i); /* lower_vec.c */
 bool is_native_vec(const struct lowering *l, const struct insn *i);

@@ -261,11 +261,12 @@ static void emit_shadow_check(struct lowering *l)
 static void emit_ret(struct lowering *l, const struct insn *i)
 {
 	struct ea top = ea_reg(GPR_RSP, 0);
-	struct host_op from;
+	struct host_op from = op_vcpu(VC(d.tmp));
 	uint32_t site;
 
 	flags_to_home(l);
-	from = emit_access(l, &top, 8, ACCESS_READ, 1, false);
+	if (!l->ret_read)
+		from = emit_access(l, &top, 8, ACCESS_READ, 1, false);
 	a_load(&l->a, H_RAX, from);
 	if (i->imm) {
 		emit_indirect(l, (int32_t)(8 + i->imm), false);

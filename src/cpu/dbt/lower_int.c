@@ -309,14 +309,17 @@ unsigned lower_stack_run(struct lowering *l)
 	struct host_op top;
 	int32_t bytes;
 	unsigned n = 0;
+	bool ret;
 
 	while (t + n < end && n < STACK_RUN_MAX && moves_register(t + n, push ? OP_PUSH : OP_POP))
 		n++;
-	if (n < 2)
-		return n;
+	/* a return address behind what is popped is read with it */
+	ret = !push && n && t + n < end && t[n].native && t[n].i.op == OP_RET;
+	if (n < 2 && !ret)
+		return 0;
 	bytes = (int32_t)n * 8;
-	top = emit_access_stack(l, push ? -bytes : 0, (unsigned)bytes, push ? -8 : 0,
-				push ? ACCESS_WRITE : ACCESS_READ);
+	top = emit_access_stack(l, push ? -bytes : 0, (unsigned)bytes + (ret ? 8 : 0),
+				push ? -8 : 0, push ? ACCESS_WRITE : ACCESS_READ);
 	for (unsigned k = 0; k < n; k++) {
 		unsigned rm = t[k].i.rm;
 
@@ -327,6 +330,12 @@ unsigned lower_stack_run(struct lowering *l)
 			a_load(a, reg_dest(rm, H_RAX), top);
 			reg_done(l, rm, H_RAX);
 		}
+	}
+	if (ret) {
+		top.disp = bytes;
+		a_load(a, H_RAX, top);
+		a_store(a, H_RAX, op_vcpu(VC(d.tmp)));
+		l->ret_read = true;
 	}
 	a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], push ? -bytes : bytes));
 	return n;

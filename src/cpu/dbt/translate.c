@@ -185,7 +185,7 @@ static void lower_all(struct lowering *l)
 		} else {
 			unsigned run = i->op == OP_PUSH || i->op == OP_POP ? lower_stack_run(l) : 0;
 
-			if (run > 1)
+			if (run)
 				k += run - 1;
 			else
 				lower_int(l, i);
@@ -218,7 +218,7 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 	l.vec = c->d.key & DBT_KEY_SSE;
 	l.avx = c->d.key & DBT_KEY_AVX;
 	l.x87 = c->d.key & DBT_KEY_X87;
-	l.host = l.recipe_lasts = l.vec_known = l.x87_known = l.failed = false;
+	l.host = l.recipe_lasts = l.vec_known = l.x87_known = l.failed = l.ret_read = false;
 	l.last = (struct x87_last){0};
 	l.last_shared = NULL;
 	l.recipe = (struct flags_recipe){0};
