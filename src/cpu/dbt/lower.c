@@ -539,6 +539,15 @@ static void emit_group_alignment(struct lowering *l, struct dbt_site *miss)
 	site_new(l, &j->site)->access = 0xff;
 }
 
+/* The check just emitted is that of @f, and its miss goes the group's way. */
+static void note_group(struct lowering *l, const struct fold *f)
+{
+	if (!l->naccess)
+		return;
+	l->access[l->naccess - 1].fold = f;
+	l->access[l->naccess - 1].rip = l->t->rip;
+}
+
 /* The first of a group: check all of it, and keep the host's address of its start. */
 static struct host_op emit_group(struct lowering *l, const struct ea *ea, unsigned size,
 				 const struct fold *f)
@@ -551,6 +560,8 @@ static struct host_op emit_group(struct lowering *l, const struct ea *ea, unsign
 	flags_clobber(l);
 	if (ea->constant) {
 		op = access_constant(l, ea, size, f->write ? ACCESS_WRITE : ACCESS_READ);
+		if (f->early) /* else there is nothing to cross */
+			note_group(l, f);
 		start = op;
 		start.disp += (int32_t)(f->lo - l->t->fold_off);
 		a_lea(a, true, H_RAX, start);
@@ -559,10 +570,7 @@ static struct host_op emit_group(struct lowering *l, const struct ea *ea, unsign
 	}
 	emit_check(l, &all, ea, size, (unsigned)(f->hi - f->lo),
 		   f->write ? ACCESS_WRITE : ACCESS_READ, 1);
-	if (l->naccess) {
-		l->access[l->naccess - 1].fold = f;
-		l->access[l->naccess - 1].rip = l->t->rip;
-	}
+	note_group(l, f);
 	if (l->t->i.flags & INSN_ALIGN)
 		emit_group_alignment(l, &l->d->sites[l->d->nsites - 1]);
 	if (ea_base_only(ea, &op) && ea_base_only(&all, &start)) {
