@@ -353,31 +353,30 @@ struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip, bool
 	return NULL;
 }
 
-static void note_block(struct dbt_block *b, unsigned n, struct code_page *p, struct block_ref *r)
+static void note_block(struct dbt_block *b, unsigned n, struct code_page *p)
 {
+	struct block_ref *r = &b->refs[n];
+
 	b->pages[n] = p;
 	p->nblocks++;
-	*r = (struct block_ref){.next = p->ram->blocks, .block = b};
+	*r = (struct block_ref){.next = p->ram->blocks, .at = &p->ram->blocks, .block = b};
+	if (r->next)
+		r->next->at = &r->next;
 	p->ram->blocks = r;
 }
 
-int dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at)
+void dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at)
 {
 	struct dbt_block **head = hash_head(d, b->xid, b->rip, b->plain);
-	struct block_ref *r = dbt_alloc(d, sizeof(*r));
-	struct block_ref *r2 = at->next.host ? dbt_alloc(d, sizeof(*r2)) : NULL;
 
-	if (!r || (at->next.host && !r2))
-		return -ENOMEM;
-	note_block(b, 0, at->page.code, r);
-	if (r2)
-		note_block(b, 1, at->next.code, r2);
+	note_block(b, 0, at->page.code);
+	if (at->next.host)
+		note_block(b, 1, at->next.code);
 	b->older = d->segments[d->segment].blocks;
 	d->segments[d->segment].blocks = b;
 	b->next = *head;
 	__atomic_store_n(head, b, __ATOMIC_RELEASE);
 	dbt_reuse_offer(d, b);
-	return 0;
 }
 
 void dbt_remove(struct dbt *d, struct dbt_block *b)
@@ -404,6 +403,9 @@ void dbt_link(struct dbt *d, struct dbt_link *k, struct dbt_block *to)
 	if (k->guard)
 		k->xid = to->xid;
 	k->next_in = to->in;
+	k->in_at = &to->in;
+	if (to->in)
+		to->in->in_at = &k->next_in;
 	to->in = k;
 	a_patch(d->rw + k->jump, d->rw + entry);
 	if (k->guard) /* after the jump: who passes the guard finds it there */

@@ -95,6 +95,7 @@ struct dbt_site { /* a place where translated code calls C */
 struct dbt_link { /* a direct jump out of a block */
 	struct dbt_block *from, *to;
 	struct dbt_link *next_in;  /* of the jumps to @to */
+	struct dbt_link **in_at;   /* what leads to this one there */
 	struct dbt_link *next_out; /* of those out of @from */
 	uint64_t target;	   /* guest address */
 	uint32_t jump, guard;	   /* offsets of the rel32, and of the guard's imm32 or 0 */
@@ -104,6 +105,11 @@ struct dbt_link { /* a direct jump out of a block */
 	uint8_t number;		   /* among those out of @from */
 	bool flags_host, poll;
 	bool plain; /* to the plain variant of a block */
+};
+
+struct block_ref { /* in a list of blocks of one page of RAM; @at NULL: in none */
+	struct block_ref *next, **at;
+	struct dbt_block *block;
 };
 
 struct dbt_block {
@@ -117,12 +123,13 @@ struct dbt_block {
 	uint32_t start, end;
 	uint16_t bytes, ninsns;
 	uint16_t ncheck; /* instructions that lock-step can compare: all before a helper */
-	bool fpu; /* it may touch s.fx and s.vec natively */
+	bool fpu;	 /* it may touch s.fx and s.vec natively */
 	bool dead;
 	bool plain;		    /* made without shared address checks */
 	struct dbt_link *in, *out;  /* jumps linked to it; its own */
 	struct dbt_block *older;    /* in its segment */
 	struct code_page *pages[2]; /* of xid, xid2 */
+	struct block_ref refs[2];   /* in these pages' lists */
 	struct dbt_reuse *reuse;    /* how to copy it, or NULL */
 };
 
@@ -136,17 +143,11 @@ struct code_page {
 	uint8_t key;
 };
 
-struct block_ref { /* in a list of blocks of one page of RAM */
-	struct block_ref *next;
-	struct dbt_block *block;
-};
-
 struct ram_page { /* a page of RAM that has translations */
 	struct ram_page *next;
 	gpa_t gpa;
 	struct block_ref *blocks;
 	uint32_t npages; /* code pages that are mapped to it */
-	uint32_t sifted; /* epoch: of the last eviction that went through @blocks */
 };
 
 /* A part of the cache: code, and what describes it, which is evicted all at once. */
@@ -252,7 +253,7 @@ size_t dbt_used(const struct dbt *d);
 void dbt_next_segment(struct dbt *d);
 /* Any thread, without the lock. */
 struct dbt_block *dbt_find(const struct dbt *d, uint32_t xid, uint64_t rip, bool plain);
-MUST_CHECK int dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at);
+void dbt_insert(struct dbt *d, struct dbt_block *b, const struct code_at *at);
 /* No look-up finds @b any more.  Locked. */
 void dbt_remove(struct dbt *d, struct dbt_block *b);
 /* The code page; NULL: out of memory or numbers.  It goes with the last of its blocks. */

@@ -143,6 +143,7 @@ static void drop_page(struct dbt *d, gpa_t gpa)
 	for (struct block_ref *r = p->blocks; r; r = r->next) {
 		d->stats.invalidated += !r->block->dead;
 		dbt_kill(d, r->block);
+		r->at = NULL;
 	}
 	p->blocks = NULL;
 	forget_jumps(d);
@@ -179,43 +180,23 @@ static void wait_until_nobody_is_inside(struct dbt *d, const struct vcpu *c)
 	}
 }
 
-/* Is @p, which describes code, of segment @n? */
-static bool in_segment(const struct dbt *d, const void *p, unsigned n)
+/* Take @k off the list of jumps that lead where it does. */
+static void leave_links(struct dbt_link *k)
 {
-	return (size_t)((const uint8_t *)p - d->meta) / d->segment_bytes == n;
+	*k->in_at = k->next_in;
+	if (k->next_in)
+		k->next_in->in_at = k->in_at;
+	k->to = NULL;
 }
 
-/* Take the jumps out of segment @n off the list of those that lead to @b. */
-static void sift_links(struct dbt *d, struct dbt_block *b, unsigned n)
+/* Take @r off the list of @p's blocks. */
+static void leave_page(struct dbt *d, struct ram_page *p, struct block_ref *r)
 {
-	struct dbt_link **at = &b->in;
-
-	while (*at) {
-		struct dbt_link *k = *at;
-
-		if (in_segment(d, k, n)) {
-			*at = k->next_in;
-			k->to = NULL;
-		} else {
-			at = &k->next_in;
-		}
-	}
-}
-
-/* Take the blocks of segment @n off the list of @p's. */
-static void sift_blocks(struct dbt *d, struct ram_page *p, unsigned n)
-{
-	struct block_ref **at = &p->blocks;
-
-	if (p->sifted == d->epoch)
+	if (!r->at) /* it was written to */
 		return;
-	p->sifted = d->epoch;
-	while (*at) {
-		if (in_segment(d, *at, n))
-			*at = (*at)->next;
-		else
-			at = &(*at)->next;
-	}
+	*r->at = r->next;
+	if (r->next)
+		r->next->at = r->at;
 	if (!p->blocks)
 		__atomic_fetch_and(mem_watch(d->mem, p->gpa), (uint8_t)~WATCH_CODE,
 				   __ATOMIC_SEQ_CST);
@@ -252,9 +233,9 @@ static void evict_segment(struct dbt *d, unsigned n)
 	for (struct dbt_block *b = s->blocks; b; b = b->older) {
 		for (struct dbt_link *k = b->out; k; k = k->next_out)
 			if (k->to)
-				sift_links(d, k->to, n);
+				leave_links(k);
 		for (unsigned i = 0; i < 2 && b->pages[i]; i++) {
-			sift_blocks(d, b->pages[i]->ram, n);
+			leave_page(d, b->pages[i]->ram, &b->refs[i]);
 			dbt_page_put(d, b->pages[i], 1);
 		}
 	}

@@ -294,7 +294,7 @@ static bool get_room(struct dbt *d, const struct dbt_block *t, struct parts *p)
 	uint8_t *at;
 
 	if (dbt_room(d, d->used + t->end - t->start) <
-	    bytes + r->nsites * sizeof(struct dbt_site) + sizeof(struct block_ref) + SLACK)
+	    bytes + r->nsites * sizeof(struct dbt_site) + SLACK)
 		return false;
 	at = dbt_alloc(d, bytes);
 	if (!at)
@@ -316,6 +316,7 @@ static void copy_description(struct dbt *d, struct dbt_block *b, const struct db
 	b->next = b->older = NULL;
 	b->in = b->out = NULL;
 	b->pages[0] = b->pages[1] = NULL;
+	memset(b->refs, 0, sizeof(b->refs));
 	b->rip = at->rip;
 	b->xid = at->page.xid;
 	b->start += m->code;

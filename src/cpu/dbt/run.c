@@ -193,10 +193,9 @@ static struct dbt_block *translate(struct vcpu *c, const struct code_at *at, boo
 	b = dbt_reuse(d, c, at, full);
 	if (!b && !*full)
 		b = dbt_translate(d, c, at, full);
-	if (!b || !dbt_insert(d, b, at))
-		return b;
-	*full = true;
-	return NULL;
+	if (b)
+		dbt_insert(d, b, at);
+	return b;
 }
 
 static struct dbt_block *find_or_make(struct vcpu *c, struct code_at *at, bool *full)
