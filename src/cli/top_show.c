@@ -253,13 +253,14 @@ static void print_translator(FILE *f, const struct vm *vm)
 {
 	struct pair t = inside(of_vm(vm), "translator"), n = inside(t, "counters");
 	double dt = seconds(vm), used = number(t.now, "cache-used");
-	char a[16], b[16], c[16], d[16];
+	char a[16], b[16], c[16], d[16], e[16];
 
 	if (!json_is_object(t.now))
 		return;
 	fprintf(f, "Translated/s  %s blocks, %s of code to %s", rate(a, growth(n, "blocks") / dt),
 		bytes(b, growth(n, "guest-bytes") / dt), bytes(c, growth(n, "code-bytes") / dt));
-	fprintf(f, "; %s jumps linked\n", rate(d, growth(n, "links") / dt));
+	fprintf(f, "; %s copied; %s jumps linked\n", rate(d, growth(n, "copied") / dt),
+		rate(e, growth(n, "links") / dt));
 	fprintf(f, "Code cache    %s of %s (%s%%)\n", bytes(a, used),
 		bytes(b, number(t.now, "cache-size")),
 		percent(c, used, number(t.now, "cache-size")));

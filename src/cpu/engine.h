@@ -94,6 +94,7 @@ struct engine_stats {	/* of a vCPU: monotonic counters, racy reads are fine */
 struct engine_vm_stats { /* of the translator all vCPUs share; racy reads are fine */
 	uint64_t cache_bytes, cache_used;
 	uint64_t blocks, guest_bytes, code_bytes; /* translated so far */
+	uint64_t copied;			  /* blocks, instead of translating them again */
 	uint64_t links, invalidated;
 	uint64_t evictions; /* of parts of the cache, to make room */
 };

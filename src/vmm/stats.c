@@ -81,6 +81,7 @@ static json_t *translator_of(const struct engine_vm_stats *t)
 	json_object_set_new(counters, "blocks", number(t->blocks));
 	json_object_set_new(counters, "guest-bytes", number(t->guest_bytes));
 	json_object_set_new(counters, "code-bytes", number(t->code_bytes));
+	json_object_set_new(counters, "copied", number(t->copied));
 	json_object_set_new(counters, "links", number(t->links));
 	json_object_set_new(counters, "invalidated", number(t->invalidated));
 	json_object_set_new(counters, "evictions", number(t->evictions));

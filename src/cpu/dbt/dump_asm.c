@@ -117,10 +117,11 @@ struct listing {
 	FILE *f;
 	const struct dbt *d;
 	const struct dbt_block *b;
-	const struct lowering *l; /* or NULL */
-	const uint8_t *code;	  /* or NULL */
-	uint64_t imm[16];	  /* the latest immediate moved to each register */
-	unsigned next;		  /* instruction of @l whose code comes next */
+	const struct lowering *l;      /* or NULL */
+	const uint8_t *code;	       /* or NULL */
+	uint64_t imm[16];	       /* the latest immediate moved to each register */
+	unsigned next;		       /* instruction of @l whose code comes next */
+	uint32_t first_site, end_site; /* of the block: they lie together */
 };
 
 static uint32_t offset(const struct listing *t, uint64_t host)
@@ -249,12 +250,26 @@ static void print_labels(struct listing *t, uint32_t at)
 		print_guest(t, &l->insns[t->next]);
 }
 
-/* Without the lowering at hand, the sites tell what code is whose. */
-static void print_site_labels(struct listing *t, uint32_t at)
+/* The sites of the block, among those of its segment. */
+static void find_sites(struct listing *t)
 {
-	uint32_t max = t->d->nsegments * t->d->segment_sites;
+	const struct dbt *d = t->d;
+	size_t segment = (size_t)((const uint8_t *)t->b - d->meta) / d->segment_bytes;
+	uint32_t from = (uint32_t)segment * d->segment_sites;
 
-	for (uint32_t n = 0; !t->l && n < max; n++) {
+	for (uint32_t n = from; n < from + d->segment_sites; n++) {
+		if (d->sites[n].block != t->b)
+			continue;
+		if (!t->end_site)
+			t->first_site = n;
+		t->end_site = n + 1;
+	}
+}
+
+/* Without the lowering at hand, the sites tell what code is whose. */
+static void print_site_labels(const struct listing *t, uint32_t at)
+{
+	for (uint32_t n = t->first_site; n < t->end_site; n++) {
 		const struct dbt_site *s = &t->d->sites[n];
 
 		if (s->block == t->b && !s->insn && s->access != 0xff && s->retry == at)
@@ -269,6 +284,8 @@ void dump_asm(FILE *f, const struct dbt *d, const struct dbt_block *b, const str
 {
 	struct listing t = {.f = f, .d = d, .b = b, .l = l, .code = code};
 
+	if (!l)
+		find_sites(&t);
 	fprintf(f, "  asm at %llx (r9, r10, r11 are guest rax, rcx, rsp; rax, rcx scratch)\n",
 		(unsigned long long)(uintptr_t)(d->rx + b->start));
 	for (uint32_t at = b->start; at < b->end;) {

@@ -73,40 +73,53 @@ static size_t copy_code(const struct dbt_block *b, const struct code_at *at, uin
 	return b->bytes;
 }
 
+static void dump_head(FILE *f, const struct vcpu *c, const struct dbt_block *b)
+{
+	uint8_t key = c->d.key;
+
+	fprintf(f, "block %016llx %s%s%s%s%s, code page %u, vCPU %u: ", (unsigned long long)b->rip,
+		key & DBT_KEY_USER ? "user" : "supervisor", key & DBT_KEY_SSE ? "" : ", no SSE",
+		key & DBT_KEY_AVX ? "" : ", no AVX", key & DBT_KEY_X87 ? "" : ", no x87",
+		b->plain ? ", plain" : "", b->xid, c->index);
+	fprintf(f, "%u instructions, %u bytes to %u", b->ninsns, b->bytes, b->end - b->start);
+}
+
 static void dump(FILE *f, const struct lowering *l, const struct code_at *at)
 {
 	uint8_t code[DBT_MAX_INSNS * INSN_MAX_LEN];
-	const struct dbt_block *b = l->b;
-	const struct dbt *d = l->d;
-	unsigned what = d->look.dump;
-	size_t len = copy_code(b, at, code);
+	unsigned what = l->d->look.dump;
+	size_t len = copy_code(l->b, at, code);
 
-	fprintf(f, "block %016llx %s%s%s%s%s, code page %u, vCPU %u: ", (unsigned long long)b->rip,
-		l->c->d.key & DBT_KEY_USER ? "user" : "supervisor", l->vec ? "" : ", no SSE",
-		l->avx ? "" : ", no AVX", l->x87 ? "" : ", no x87", b->plain ? ", plain" : "",
-		b->xid, l->c->index);
-	fprintf(f, "%u instructions, %u bytes to %u\n", b->ninsns, b->bytes, b->end - b->start);
+	dump_head(f, l->c, l->b);
+	fputc('\n', f);
 	if (what & ENGINE_DUMP_OPS)
-		dump_ops(f, b->rip, code, len);
+		dump_ops(f, l->b->rip, code, len);
 	if (what & ENGINE_DUMP_IR)
 		dump_ir(f, l);
 	if (what & ENGINE_DUMP_ASM)
-		dump_asm(f, d, b, l, code);
+		dump_asm(f, l->d, l->b, l, code);
 	fputc('\n', f);
 }
 
-static void put_dump(struct lowering *l, const struct code_at *at)
-{
-	struct dbt *d = l->d;
-	AUTO_PTR char *text = NULL;
+struct text { /* a block's, on its way out */
+	FILE *f;
+	char *p;
 	size_t len;
-	FILE *f = open_memstream(&text, &len);
+};
 
-	if (!f)
-		return;
-	dump(f, l, at);
-	if (!fclose(f) && !put(d->look.dump_fd, "dump", text, len, &d->dumped, d->look.dump_max))
+static bool text_start(struct text *t)
+{
+	*t = (struct text){0};
+	t->f = open_memstream(&t->p, &t->len);
+	return t->f;
+}
+
+static void text_end(struct dbt *d, struct text *t)
+{
+	if (!fclose(t->f) &&
+	    !put(d->look.dump_fd, "dump", t->p, t->len, &d->dumped, d->look.dump_max))
 		d->look.dump = 0;
+	free(t->p);
 }
 
 /* --- perf's map ---------------------------------------------------------------------- */
@@ -127,12 +140,10 @@ void dbt_look_glue(struct dbt *d)
 		put_symbol(d, 0, DBT_GLUE_BYTES, "caisson_translator_glue");
 }
 
-void dbt_look_name(struct dbt *d, const struct dbt_block *b, uint8_t key)
+static void put_block_symbol(struct dbt *d, const struct dbt_block *b, uint8_t key)
 {
 	char name[48];
 
-	if (likely(!d->look.perf_map))
-		return;
 	snprintf(name, sizeof(name), "guest_0x%llx_%c", (unsigned long long)b->rip,
 		 key & DBT_KEY_USER ? 'u' : 'k');
 	put_symbol(d, b->start, b->end, name);
@@ -141,9 +152,32 @@ void dbt_look_name(struct dbt *d, const struct dbt_block *b, uint8_t key)
 void dbt_look(struct lowering *l, const struct code_at *at)
 {
 	struct dbt *d = l->d;
-	const struct dbt_block *b = l->b;
+	struct text t;
 
-	if (wanted(&d->look, b))
-		put_dump(l, at);
-	dbt_look_name(d, b, l->c->d.key);
+	if (wanted(&d->look, l->b) && text_start(&t)) {
+		dump(t.f, l, at);
+		text_end(d, &t);
+	}
+	if (d->look.perf_map)
+		put_block_symbol(d, l->b, l->c->d.key);
+}
+
+void dbt_look_copy(struct dbt *d, const struct vcpu *c, const struct dbt_block *b,
+		   const struct dbt_block *from, const struct code_at *at)
+{
+	uint8_t code[DBT_MAX_INSNS * INSN_MAX_LEN];
+	struct text t;
+
+	if (wanted(&d->look, b) && text_start(&t)) {
+		dump_head(t.f, c, b);
+		fprintf(t.f, ", copied from %016llx\n", (unsigned long long)from->rip);
+		if (d->look.dump & ENGINE_DUMP_OPS)
+			dump_ops(t.f, b->rip, code, copy_code(b, at, code));
+		if (d->look.dump & ENGINE_DUMP_ASM)
+			dump_asm(t.f, d, b, NULL, NULL);
+		fputc('\n', t.f);
+		text_end(d, &t);
+	}
+	if (d->look.perf_map)
+		put_block_symbol(d, b, c->d.key);
 }

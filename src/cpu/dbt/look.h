@@ -15,8 +15,10 @@
  * Locked.
  */
 void dbt_look(struct lowering *l, const struct code_at *at);
-/* For perf: @b, which code of @key became, and the code that all blocks share. */
-void dbt_look_name(struct dbt *d, const struct dbt_block *b, uint8_t key);
+/* @b was copied from block @from (reuse.c): the same, without what only lowering knows. */
+void dbt_look_copy(struct dbt *d, const struct vcpu *c, const struct dbt_block *b,
+		   const struct dbt_block *from, const struct code_at *at);
+/* The code that all blocks share, for perf. */
 void dbt_look_glue(struct dbt *d);
 
 /* dump.c: parts of a dump.  @code: the block's bytes. */

@@ -91,6 +91,37 @@ static void each_pass_is_dumped_with_guest_addresses(void **state)
 	free(text);
 }
 
+GUEST_CODE(twice, "code64",
+	   "callq *%r12\n"
+	   "callq *%r13\n"
+	   "hlt\n");
+GUEST_CODE(callee, "code64",
+	   "movq (%rdi), %rax\n"
+	   "ret\n");
+
+static void a_copied_block_is_dumped_and_named_where_it_is(void **state)
+{
+	struct guest *g = *state;
+	struct engine_look look = all_passes();
+	char *text;
+
+	guest_load(g, G_CODE, twice);
+	guest_load(g, G_CODE + 0x2000, callee);
+	poke64(g, G_PML4 + 3 * 8, G_PDPT | 7);
+	poke64(g, G_PML4 + 5 * 8, G_PDPT | 7);
+	guest_state(g)->gpr[GPR_R12] = (3ULL << 39) + G_CODE + 0x2000;
+	guest_state(g)->gpr[GPR_R13] = (5ULL << 39) + G_CODE + 0x2000;
+	guest_state(g)->gpr[GPR_RDI] = G_DATA;
+	look.perf_map = true;
+	text = text_of_run(g, look);
+	assert_has(text, "copied from 0000018000012000\n");
+	assert_has(text, "    0000028000012000  488b07                 mov rax, [rdi]\n");
+	assert_has(text, "    0000028000012000  (read 8)\n");
+	assert_has(text, "read 8 of 28000012000");
+	assert_has(text, " guest_0x28000012000_k\n");
+	free(text);
+}
+
 static void only_passes_asked_for_are_dumped(void **state)
 {
 	struct engine_look look = all_passes();
@@ -211,6 +242,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(each_pass_is_dumped_with_guest_addresses),
+		TEST(a_copied_block_is_dumped_and_named_where_it_is),
 		TEST(only_passes_asked_for_are_dumped),
 		TEST(blocks_outside_the_range_are_left_out),
 		TEST(a_range_inside_a_block_shows_the_block),

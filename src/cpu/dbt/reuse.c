@@ -351,7 +351,6 @@ static struct dbt_block *copy_block(struct dbt *d, const struct dbt_block *t,
 	copy_links(d, t, b, &m);
 	d->used = ALIGN_UP(b->end, 16);
 	d->stats.reused++;
-	d->stats.code_bytes += b->end - b->start;
 	return b;
 }
 
@@ -459,8 +458,8 @@ struct dbt_block *dbt_reuse(struct dbt *d, struct vcpu *c, const struct code_at 
 		return NULL;
 	b = copy_block(d, t, at);
 	*full = !b && !dbt_segment_empty(d);
-	if (b)
-		dbt_look_name(d, b, c->d.key);
+	if (b && unlikely(d->look.dump || d->look.perf_map))
+		dbt_look_copy(d, c, b, t, at);
 	if (!b || likely(!d->verify_reuse))
 		return b;
 	anew = dbt_translate(d, c, at, &no_room);

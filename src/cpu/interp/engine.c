@@ -307,6 +307,7 @@ static bool soft_vm_stats(const struct engine_vm *vm, struct engine_vm_stats *ou
 		.blocks = counter(&d->stats.translated),
 		.guest_bytes = counter(&d->stats.translated_bytes),
 		.code_bytes = counter(&d->stats.code_bytes),
+		.copied = counter(&d->stats.reused),
 		.links = counter(&d->stats.links),
 		.invalidated = counter(&d->stats.invalidated),
 		.evictions = counter(&d->stats.flushes),
