@@ -12,11 +12,6 @@ static bool is_mem(const struct insn *i)
 	return i->flags & INSN_MEM;
 }
 
-static bool pinned(unsigned g)
-{
-	return host_of[g] != H_NONE;
-}
-
 struct host_enc by_size(unsigned map, unsigned op, unsigned size)
 {
 	return (struct host_enc){

@@ -145,7 +145,8 @@ struct lowering {
 	struct cold_jump jump[COLD_MAX];
 };
 
-/* --- lower.c: flags, registers, addresses --------------------------------------------- */
+/* --- lower.c, lower_mem.c: flags, registers, addresses
+ * --------------------------------------------- */
 
 /* The host's flags to d.flags, whatever is known of them.  Uses RAX. */
 void emit_flags_save(struct assembler *a);
@@ -186,6 +187,11 @@ struct host_op emit_access_stack(struct lowering *l, int32_t disp, unsigned byte
 
 /* Guest register @g as a host register for reading: in @scratch if it is in memory. */
 unsigned reg_read(struct lowering *l, unsigned g, unsigned scratch);
+/* Does it live in a host register? */
+static inline bool pinned(unsigned g)
+{
+	return host_of[g] != H_NONE;
+}
 /* Where a new value of @g is to be computed; reg_done() then stores it if need be. */
 static inline unsigned reg_dest(unsigned g, unsigned scratch)
 {

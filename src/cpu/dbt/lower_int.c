@@ -21,11 +21,6 @@ static bool has_high_byte(const struct insn *i)
 	return i->flags & (INSN_REG_HI | INSN_RM_HI);
 }
 
-static bool pinned(unsigned g)
-{
-	return host_of[g] != H_NONE;
-}
-
 /* --- emission ------------------------------------------------------------------------- */
 
 /* Byte registers 4 to 7 are SPL and so on only with REX. */
