@@ -244,13 +244,13 @@ static uint64_t work_libm(struct run *run)
 }
 
 const struct workload float_workloads[] = {
-	{"nbody", 700000, work_nbody},
-	{"spectral-norm", 1800, work_spectral_norm},
-	{"fft", 500, work_fft},
-	{"lu", 540, work_lu},
-	{"mandelbrot", 500, work_mandelbrot},
-	{"matmul", 40, work_matmul},
-	{"x87", 2500000, work_x87},
-	{"libm", 1000000, work_libm},
+	{"nbody", 1500000, work_nbody},
+	{"spectral-norm", 3000, work_spectral_norm},
+	{"fft", 1500, work_fft},
+	{"lu", 760, work_lu},
+	{"mandelbrot", 1000, work_mandelbrot},
+	{"matmul", 70, work_matmul},
+	{"x87", 10000000, work_x87},
+	{"libm", 2200000, work_libm},
 	{0},
 };

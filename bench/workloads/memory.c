@@ -124,13 +124,13 @@ static uint64_t work_random_write(struct run *run)
 
 const struct workload memory_workloads[] = {
 	{"chase-32k", 30000000, work_chase_32k},
-	{"chase-1m", 6000000, work_chase_1m},
-	{"chase-8m", 1000000, work_chase_8m},
-	{"chase-64m", 300000, work_chase_64m},
-	{"copy", 12, work_copy},
-	{"triad", 20, work_triad},
-	{"fill", 100, work_fill},
-	{"random-read", 4000000, work_random_read},
-	{"random-write", 3000000, work_random_write},
+	{"chase-1m", 10000000, work_chase_1m},
+	{"chase-8m", 2000000, work_chase_8m},
+	{"chase-64m", 600000, work_chase_64m},
+	{"copy", 30, work_copy},
+	{"triad", 45, work_triad},
+	{"fill", 300, work_fill},
+	{"random-read", 8000000, work_random_read},
+	{"random-write", 6000000, work_random_write},
 	{0},
 };
