@@ -257,7 +257,7 @@ static uint64_t work_sort(struct run *run)
 const struct workload smp_workloads[] = {
 	{"mutex", 1500000, work_mutex},	     {"atomic-add", 12000000, work_atomic},
 	{"cas", 10000000, work_cas},	     {"spinlock", 1500000, work_spinlock},
-	{"barrier", 10000, work_barrier},     {"queue", 250000, work_queue},
+	{"barrier", 10000, work_barrier},    {"queue", 250000, work_queue},
 	{"shootdown", 2000, work_shootdown}, {"zlib-2", 2, work_compress},
 	{"sort-2", 500000, work_sort},	     {0},
 };

@@ -231,16 +231,10 @@ static uint64_t work_strings(struct run *run)
 }
 
 const struct workload vector_workloads[] = {
-	{"saxpy-sse", 120000, work_saxpy_sse},
-	{"dot-sse2", 120000, work_dot_sse2},
-	{"saxpy-avx2", 400000, work_saxpy_avx2},
-	{"sad-sse2", 30000, work_sad_sse2},
-	{"filter-avx2", 40000, work_filter_avx2},
-	{"hex-ssse3", 50000, work_hex_ssse3},
-	{"strings", 20000, work_strings},
-	{"aes-ni", 5000000, work_aes_ni},
-	{"aes-gcm", 20000, work_aes_gcm},
-	{"chacha20", 15000, work_chacha},
-	{"sha256", 10000, work_sha256},
-	{0},
+	{"saxpy-sse", 120000, work_saxpy_sse},	  {"dot-sse2", 120000, work_dot_sse2},
+	{"saxpy-avx2", 400000, work_saxpy_avx2},  {"sad-sse2", 30000, work_sad_sse2},
+	{"filter-avx2", 40000, work_filter_avx2}, {"hex-ssse3", 50000, work_hex_ssse3},
+	{"strings", 20000, work_strings},	  {"aes-ni", 5000000, work_aes_ni},
+	{"aes-gcm", 20000, work_aes_gcm},	  {"chacha20", 15000, work_chacha},
+	{"sha256", 10000, work_sha256},		  {0},
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* soft_check_events_test.c - the interpreter's tests (events_test.c), on the translator in lock-step. */
+/* soft_check_events_test.c - as soft_check_test.c, with events_test.c. */
 #define GUEST_ENGINE engine_soft
-#define GUEST_CHECK true
+#define GUEST_CHECK  true
 #include "cpu/interp/events_test.c"

@@ -125,7 +125,8 @@ static void map_windows(struct blk_image *img, uint32_t pt, bool user, bool spac
 					 (!user && is_global(w) ? PT_G : 0);
 
 			for (unsigned k = 0; k < (user ? BLK_PLACES : 1); k++)
-				poke64(img, pt + (((uint32_t)blk_place(k) + w->off) / 0x1000 + page) * 8,
+				poke64(img,
+				       pt + (((uint32_t)blk_place(k) + w->off) / 0x1000 + page) * 8,
 				       entry);
 		}
 	}

@@ -9,7 +9,7 @@ struct soft_vm { /* shared by the vCPUs of one software VM; immutable but the lo
 	struct mem *mem;
 	struct cpu_model model;
 	struct fpu_stubs *stubs;
-	uint8_t tsc_shift; /* the TSC counts the host's / 2^this */
+	uint8_t tsc_shift;     /* the TSC counts the host's / 2^this */
 	pthread_mutex_t split; /* leaf; held between split_lock() and split_unlock() */
 };
 

@@ -214,7 +214,7 @@ struct vcpu { /* owner: its thread, except @requests */
 
 	struct dbt *dbt;	 /* NULL: interpreter only */
 	struct dbt_check *check; /* lock-step, or NULL */
-	bool journal; /* every access goes the slow way, stores are noted in @check */
+	bool journal;		 /* every access goes the slow way, stores are noted in @check */
 	struct dbt_vcpu d;
 	uint64_t tlb_exec[TLB_VIEWS][TLB_SIZE]; /* as the tags, for execution */
 	uint32_t tlb_xid[TLB_VIEWS]
