@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the long runs share.  The build folder is the first argument of each script."""
+import base64
 import os
 import pathlib
 import subprocess
@@ -53,6 +54,31 @@ def kib(size):
     return int(size[:-1]) << {"M": 10, "G": 20}[size[-1]]
 
 
+def guest(vm, command, timeout=120):
+    """A command in the guest that has to succeed; returns what it printed."""
+    status, text = vm.run(command, timeout)
+    assert status == 0, f"{command!r} ended with status {status}: {text[-600:]}"
+    return text
+
+
+def put(vm, name, text):
+    """Write a small file in the guest through its console."""
+    guest(vm, f": > {name}")
+    data = base64.b64encode(text.encode()).decode()
+    for at in range(0, len(data), 1000):
+        guest(vm, f"echo {data[at:at + 1000]} | base64 -d >> {name}")
+
+
+def vmm_pid(vm):
+    """The process that holds the guest: the command's child, or the command itself."""
+    kids = pathlib.Path(f"/proc/{vm.proc.pid}/task/{vm.proc.pid}/children").read_text().split()
+    return int(kids[0]) if kids else vm.proc.pid
+
+
+# What a kernel in trouble prints; none of it may appear on the way to the prompt.
+TROUBLE = r"Call Trace:|Kernel panic|BUG: |soft lockup|rcu_.*stall|Oops:|general protection"
+
+
 def store():
     if os.environ.get("CAISSON_HOME"):
         return pathlib.Path(os.environ["CAISSON_HOME"]) / "images"
@@ -60,11 +86,18 @@ def store():
     return pathlib.Path(data) / "caisson/images"
 
 
-def ensure_image(name, kernel_package=None):
+# Images that differ from `caisson image build`'s default.
+IMAGES = {"debian-std": ["--kernel-package", "linux-image-amd64"],
+          "debian-612": ["--kernel-package", "linux-image-6.12-cloud-amd64"],
+          "debian-stress": ["--size", "3G", "--include",
+                            "stress-ng,openssl,python3-minimal,xz-utils,bzip2,zstd"]}
+
+
+def ensure_image(name):
     """Build the image @name unless the store has it."""
     if (store() / name / "disk.raw").exists():
         return
-    args = ["--kernel-package", kernel_package] if kernel_package else []
+    args = IMAGES.get(name, [])
     r = run_caisson("image", "build", name, *args, timeout=1800)
     if r.returncode:
         sys.exit(f"image '{name}' could not be built:\n{r.stderr}")
