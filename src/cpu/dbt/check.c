@@ -225,8 +225,9 @@ static void report(struct vcpu *c, const struct dbt_block *b)
 }
 
 /*
- * The translated block stopped where c->s says, for the interpreter to go on: that is what it
- * is compared with, too.
+ * The translated block stopped where c->s says, before the interpreter did: for it to go on, or
+ * by a jump to the next instruction, which the interpreter does not notice.  What was done up to
+ * there is compared.
  */
 static void interpret_as_far(struct vcpu *c, unsigned n)
 {
@@ -239,6 +240,11 @@ static void interpret_as_far(struct vcpu *c, unsigned n)
 	interpret(c, n, stop);
 	copy_state(k, &k->interp, &c->s);
 	k->n = stores;
+}
+
+static bool stopped_elsewhere(const struct dbt_check *k)
+{
+	return k->got.rip != k->interp.rip && k->got.rip != k->start.rip && !k->got.exc_pending;
 }
 
 bool dbt_check_block(struct vcpu *c, struct dbt_block *b)
@@ -265,7 +271,7 @@ bool dbt_check_block(struct vcpu *c, struct dbt_block *b)
 		}
 		exit = run_translated(c, b);
 		copy_state(k, &k->got, &c->s);
-		if (exit >= DBT_EXIT_PLAIN)
+		if (exit >= DBT_EXIT_PLAIN || unlikely(stopped_elsewhere(k)))
 			interpret_as_far(c, b->ncheck);
 		k->blocks++;
 		if (likely(same_state(c) && same_memory(k))) {

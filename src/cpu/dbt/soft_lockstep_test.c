@@ -119,6 +119,29 @@ static void what_was_done_before_the_stop_is_compared(void **state)
 	assert_int_equal(g->exit.reason, EXIT_ERROR);
 }
 
+GUEST_CODE(to_next, "code64",
+	   "movl $4, %ecx\n"
+	   "1: testl $1, %ecx\n"
+	   ".byte 0x74, 0\n" /* jz to the next instruction */
+	   "incl 0x20000\n"
+	   "cmpl $2, %ecx\n"
+	   ".byte 0x72, 0\n"
+	   "incl %edx\n"
+	   "decl %ecx\n"
+	   "jnz 1b\n"
+	   "hlt\n");
+
+static void a_jump_to_the_next_instruction_is_no_difference(void **state)
+{
+	struct guest *g = *state;
+
+	guest_load(g, G_CODE, to_next);
+	guest_state(g)->gpr[GPR_RDX] = 0;
+	assert_int_equal(guest_run(g), EXIT_HLT);
+	assert_int_equal(peek64(g, G_DATA), 4);
+	assert_int_equal(guest_state(g)->gpr[GPR_RDX], 4);
+}
+
 GUEST_CODE(clock_twice, "code64",
 	   "rdtsc\n"
 	   "hlt\n");
@@ -145,6 +168,7 @@ int main(void)
 		T(wrong_memory_ends_the_vm_with_memory_as_before),
 		T(what_stops_on_the_way_is_done_once),
 		T(what_was_done_before_the_stop_is_compared),
+		T(a_jump_to_the_next_instruction_is_no_difference),
 		T(the_time_stamp_counter_is_as_slow_as_it_was_asked_to_be),
 #undef T
 	};
