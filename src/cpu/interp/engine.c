@@ -118,7 +118,7 @@ static int interp_vcpu_new(struct engine_vm *vm, unsigned index, struct engine_v
 		return err_set(err, -ENOMEM, "software engine: no memory for vCPU %u", index);
 	memset(v, 0, sizeof(*v));
 	v->c.index = index;
-	ret = block_cache_new(BLOCK_ARENA_BYTES, &v->c.blocks);
+	ret = block_cache_new(vm->dbt ? BLOCK_ARENA_SOFT : BLOCK_ARENA_BYTES, &v->c.blocks);
 	if (ret) {
 		interp_vcpu_free(v);
 		return err_set(err, ret, "software engine: no memory for vCPU %u's code", index);
