@@ -74,7 +74,8 @@ struct engine_vm_config {
 	uint8_t tsc_shift;	 /* soft: the TSC counts the host's / 2^this */
 	struct engine_look look; /* soft */
 	size_t code_cache;	 /* soft: bytes for translated code, 0: the default */
-	uint64_t tsc_khz;	 /* of the guest; the host's unless restored elsewhere */
+	bool warm_up; /* soft: while the cache is too small, do not translate what runs seldom */
+	uint64_t tsc_khz; /* of the guest; the host's unless restored elsewhere */
 };
 
 struct engine_stats {	/* of a vCPU: monotonic counters, racy reads are fine */

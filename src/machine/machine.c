@@ -85,6 +85,7 @@ static int make_cpus(struct machine *m, struct errbuf *err)
 	c.count = m->cfg.count;
 	c.tsc_shift = m->clock.slow_shift;
 	c.code_cache = m->cfg.code_cache;
+	c.warm_up = !m->cfg.check;
 	c.look = m->cfg.look;
 	ret = m->cfg.engine->vm_new(&c, &m->evm, err);
 	if (!ret)

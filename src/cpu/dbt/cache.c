@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "base/clock.h"
 #include "cpu/interp/interp.h"
 
 /* --- memory ---------------------------------------------------------------------------- */
@@ -84,9 +85,10 @@ static int map_all(struct dbt *d, struct errbuf *err)
 	d->page_hash = map_lazily(hash_bytes(d->page_bits));
 	d->ram_hash = map_lazily(hash_bytes(d->page_bits));
 	d->pages.mem = map_lazily(d->pages.bytes);
+	d->heat = map_lazily(sizeof(*d->heat) << DBT_HEAT_BITS);
 	d->segments = calloc(d->nsegments, sizeof(*d->segments));
 	if (!ret && (!d->meta || !d->sites || !d->hash || !d->templates || !d->page_hash ||
-		     !d->ram_hash || !d->pages.mem || !d->segments))
+		     !d->ram_hash || !d->pages.mem || !d->heat || !d->segments))
 		ret = -ENOMEM;
 	if (ret)
 		return err_set(err, ret, "cannot map %zu bytes of translated code: %s", d->bytes,
@@ -144,6 +146,7 @@ void dbt_free(struct dbt *d)
 	unmap(d->page_hash, hash_bytes(d->page_bits));
 	unmap(d->ram_hash, hash_bytes(d->page_bits));
 	unmap(d->pages.mem, d->pages.bytes);
+	unmap(d->heat, sizeof(*d->heat) << DBT_HEAT_BITS);
 	free(d->segments);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
@@ -188,7 +191,7 @@ void dbt_next_segment(struct dbt *d)
 	if (d->used > DBT_GLUE_BYTES)
 		d->segments[d->segment].bytes = (uint32_t)segment_used(d, d->used);
 	d->segment = (d->segment + 1) % d->nsegments;
-	d->segments[d->segment] = (struct dbt_segment){0};
+	d->segments[d->segment] = (struct dbt_segment){.since_ns = host_ns()};
 	d->used = code_start(d);
 	d->meta_used = (size_t)d->segment * d->segment_bytes;
 	d->nsites = d->segment * d->segment_sites;

@@ -44,6 +44,8 @@ enum {
 	DBT_SEGMENTS = 16, /* at least */
 	DBT_MAX_SEGMENT = 1 << 20,
 	DBT_GLUE_BYTES = 8 << 10,
+	DBT_HEAT_BITS = 15,
+	DBT_MAX_WARMUP = 15,
 	DBT_LINK_NEVER = -1,		  /* an xid that no page has */
 	DBT_COUNT_SLACK = COUNT_NEAR / 2, /* d.budget ends so many instructions early */
 };
@@ -154,6 +156,7 @@ struct ram_page { /* a page of RAM that has translations */
 struct dbt_segment {
 	struct dbt_block *blocks; /* the newest */
 	uint32_t bytes;		  /* in use, once it is full */
+	uint64_t since_ns;	  /* when it began to be filled */
 };
 
 struct code_at { /* where guest code is */
@@ -210,6 +213,9 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	struct engine_look look; /* look.h */
 	uint64_t dumped, mapped; /* bytes written for it */
 	bool host_avx, host_bmi2;
+	bool may_warm_up;  /* @warmup may be other than 0 */
+	uint8_t warmup;	   /* atomic: code is interpreted so often before it is translated */
+	uint16_t *heat;	   /* atomic: how often, in the low 4 bits; else a tag */
 	bool check;	   /* lock-step: blocks end at helpers, and nothing is linked */
 	bool count;	   /* code counts instructions */
 	bool verify_reuse; /* compare copies of blocks with what translating makes */

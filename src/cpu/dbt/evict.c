@@ -15,6 +15,7 @@
 
 #include <sched.h>
 
+#include "base/clock.h"
 #include "cpu/interp/interp.h"
 
 /* --- locks and waiting ------------------------------------------------------------------- */
@@ -261,12 +262,32 @@ static void evict_all(struct dbt *d)
 	forget_jumps(d);
 }
 
+/*
+ * The cache is far too small for what runs if all of it is replaced in a fraction of a second. Most
+ * of the time goes into translating then, and what runs seldom drives out what runs often: so the
+ * former has to prove itself in the interpreter first.
+ */
+static void adapt_warmup(struct dbt *d, const struct dbt_segment *s)
+{
+	uint64_t age = host_ns() - s->since_ns;
+	uint8_t n = d->warmup;
+
+	if (!d->may_warm_up)
+		return;
+	if (age < 300000000 && n < DBT_MAX_WARMUP)
+		n++;
+	else if (age > 1500000000 && n)
+		n--;
+	__atomic_store_n(&d->warmup, n, __ATOMIC_RELAXED);
+}
+
 void dbt_evict(struct dbt *d, struct vcpu *c)
 {
 	bool all = d->next_xid == (uint32_t)DBT_LINK_NEVER;
 	unsigned next = (d->segment + 1) % d->nsegments;
 
 	if (all || d->segments[next].blocks) {
+		adapt_warmup(d, &d->segments[next]);
 		__atomic_store_n(&d->flushing, true, __ATOMIC_SEQ_CST);
 		wait_until_nobody_is_inside(d, c);
 		if (all)

@@ -263,8 +263,33 @@ static void set_xid(struct vcpu *c, gva_t lin, uint32_t xid)
 		c->d.jumps_nonglobal |= (uint8_t)(1 << c->view);
 }
 
-/* The block at s.rip; NULL: the interpreter is to run one instruction.  Raises. */
-static struct dbt_block *find_block(struct vcpu *c, bool plain)
+/*
+ * Has the code @at run less than d->warmup times?  Not exactly, as places in RAM that fall on one
+ * counter replace each other.
+ */
+static bool is_cold(struct dbt *d, const struct code_at *at)
+{
+	uint64_t h = (at->page.gpa | (at->rip & 0xfff)) * 0x9e3779b97f4a7c15ULL;
+	uint16_t *slot = &d->heat[h >> (64 - DBT_HEAT_BITS)];
+	uint16_t tag = (uint16_t)(h >> 16) & 0xfff0, heat;
+	uint8_t warmup = __atomic_load_n(&d->warmup, __ATOMIC_RELAXED);
+
+	if (likely(!warmup))
+		return false;
+	heat = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	if ((heat & 0xfff0) != tag)
+		heat = tag;
+	if ((heat & 15) >= warmup)
+		return false;
+	__atomic_store_n(slot, (uint16_t)(heat + 1), __ATOMIC_RELAXED);
+	return true;
+}
+
+/*
+ * The block at s.rip; NULL: the interpreter is to run one instruction, or @cold code as far as it
+ * goes.  Raises.
+ */
+static struct dbt_block *find_block(struct vcpu *c, bool plain, bool *cold)
 {
 	uint64_t rip = c->s.rip, next = (rip & ~0xfffULL) + MEM_PAGE_SIZE;
 	uint32_t xid = known_xid(c, rip);
@@ -279,6 +304,9 @@ static struct dbt_block *find_block(struct vcpu *c, bool plain)
 	if (!b || (b->xid2 && known_xid(c, next) != b->xid2)) {
 		c->d.misses++;
 		if (!find_code(c, &at, plain))
+			return NULL;
+		*cold = is_cold(c->dbt, &at);
+		if (*cold)
 			return NULL;
 		b = find_or_translate(c, &at);
 		if (!b)
@@ -508,7 +536,7 @@ bool dbt_run(struct vcpu *c)
 	struct dbt *d = c->dbt;
 	struct dbt_link *link = NULL;
 	uint32_t link_epoch = 0;
-	bool plain = false;
+	bool plain = false, cold = false;
 
 	if (!may_translate(c))
 		return false;
@@ -523,10 +551,14 @@ bool dbt_run(struct vcpu *c)
 		/* before the look-up: what it walks through goes when the cache is emptied */
 		if (!step_inside(c, epoch))
 			continue;
-		b = find_block(c, plain);
+		b = find_block(c, plain, &cold);
 		if (!b) {
 			step_outside(c);
-			interp_step(c);
+			if (cold)
+				interp_block(c);
+			else
+				interp_step(c);
+			cold = false;
 			link = NULL;
 			plain = false;
 			continue;

@@ -165,6 +165,29 @@ static void page_numbers_start_anew_when_they_are_used_up(void **state)
 	run_program(g, PIECES);
 }
 
+/* All of the cache is replaced several times in a moment. */
+static void code_warms_up_in_the_interpreter_where_the_cache_is_far_too_small(void **state)
+{
+	struct guest *g = *state;
+	struct dbt *d = g->vm->dbt;
+	uint64_t translated;
+
+	make_program(g, PIECES);
+	run_program(g, PIECES);
+	assert_int_equal(d->warmup, 0);
+	d->may_warm_up = true;
+	run_program(g, PIECES);
+	assert_true(d->warmup > 0);
+	d->warmup = DBT_MAX_WARMUP;
+	translated = d->stats.translated;
+	run_program(g, PIECES); /* LAPS times each, which is not enough */
+	assert_in_range(d->stats.translated - translated, 0, PIECES * LAPS / 10);
+	d->may_warm_up = false; /* it stays as it is */
+	d->warmup = LAPS - 1;
+	run_program(g, PIECES);
+	assert_true(d->stats.translated > translated + PIECES / 2);
+}
+
 static void *run_vcpu(void *arg)
 {
 	struct engine_vcpu *v = arg;
@@ -205,6 +228,7 @@ int main(void)
 		TEST(only_the_oldest_segment_goes),
 		TEST(pages_without_code_are_forgotten_and_their_memory_is_used_again),
 		TEST(page_numbers_start_anew_when_they_are_used_up),
+		TEST(code_warms_up_in_the_interpreter_where_the_cache_is_far_too_small),
 		TEST(code_goes_while_another_vcpu_runs_it),
 	};
 

@@ -16,7 +16,7 @@ enum {
 	BLOCK_MAX_BYTES = 64,
 	BLOCK_TABLE_BITS = 15,
 	BLOCK_ARENA_BYTES = 16 << 20,
-	BLOCK_ARENA_SOFT = 1 << 20, /* beside a translator */
+	BLOCK_ARENA_SOFT = 512 << 10, /* beside a translator */
 };
 
 struct block {		       /* most look-ups need the first 64 bytes alone */

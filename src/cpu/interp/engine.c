@@ -69,6 +69,7 @@ static int soft_vm_new(const struct engine_vm_config *cfg, struct engine_vm **ou
 		return ret;
 	}
 	vm->dbt->check = vm->dbt->verify_reuse = cfg->check;
+	vm->dbt->may_warm_up = cfg->warm_up;
 	vm->dbt->count = cfg->count;
 	vm->dbt->look = cfg->look;
 	dbt_look_glue(vm->dbt);

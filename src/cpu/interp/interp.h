@@ -23,6 +23,8 @@ struct engine_vm {
 void interp_loop(struct vcpu *c);
 /* Run one instruction, with a look at everything that can happen around it. */
 void interp_step(struct vcpu *c);
+/* Run what goes as one, at full speed only. */
+void interp_block(struct vcpu *c);
 /* Run up to @n instructions with none, to where one of them jumps. */
 void interp_plain_run(struct vcpu *c, unsigned n);
 /* Is a repeated string instruction that just ran not complete? */

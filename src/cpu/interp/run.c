@@ -66,6 +66,11 @@ static __attribute__((noinline)) void run_blocks(struct vcpu *c)
 		 !(c->dbt && c->mode == MODE_64));
 }
 
+void interp_block(struct vcpu *c)
+{
+	exec_block(c, block_lookup(c, c->blocks->single));
+}
+
 /* --- one instruction at a time -------------------------------------------------- */
 
 static bool needs_step(const struct vcpu *c)
