@@ -187,8 +187,10 @@ static void slot_fill(struct vcpu *c, gva_t page, enum tlb_view view, const stru
 	unsigned i = page >> 12 & (TLB_SIZE - 1);
 
 	c->tlb_used[view][w->global][i / 64] |= BIT(i % 64);
-	c->tlb_info[view][i] =
-		(struct tlb_info){.page = page, .page_shift = w->shift, .global = w->global};
+	c->tlb_info[view][i] = (struct tlb_info){.page = page,
+						 .page_shift = w->shift,
+						 .global = w->global,
+						 .writable = w->rights & RIGHT_W && w->dirty};
 	if (w->shift > 12)
 		large_note(c, page, w->shift);
 }
@@ -219,6 +221,30 @@ static void note_slot(struct vcpu *c, struct tlb_entry *e)
 		c->d.nwritable++;
 }
 
+/* The dirty log and the translator must hear of the first write: so it is what the tag waits for.
+ */
+static void allow_writes(struct vcpu *c, struct tlb_entry *e, gva_t page)
+{
+	e->write_tag = page;
+	note_slot(c, e);
+}
+
+/*
+ * Only the write tag is missing: what is there holds.  Tags go whenever code is translated, and a
+ * guest that changed its page tables and did not say so must not notice.
+ */
+static bool may_write_again(struct vcpu *c, struct tlb_entry *e, enum tlb_view view, gva_t page)
+{
+	gpa_t gpa;
+
+	if (e->read_tag != page || !c->tlb_info[view][page >> 12 & (TLB_SIZE - 1)].writable ||
+	    !mem_find_host(c->mem, e->host, &gpa))
+		return false;
+	note_write(c, gpa);
+	allow_writes(c, e, page);
+	return true;
+}
+
 static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum tlb_view view,
 			      gpa_t *gpa)
 {
@@ -232,6 +258,8 @@ static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum t
 	if (unlikely(c->long_mode && !is_canonical(lin)))
 		raise_noncanonical(c);
 	c->tlb_misses++;
+	if (access == ACCESS_WRITE && may_write_again(c, e, view, page))
+		return e;
 	if (mmu_walk(c, lin, access, view, &w))
 		raise_pf(c, lin, w.error);
 	*gpa = w.gpa | (lin & 0xfff);
@@ -252,15 +280,9 @@ static struct tlb_entry *fill(struct vcpu *c, gva_t lin, unsigned access, enum t
 	e->read_tag = w.rights & RIGHT_R ? page : TLB_INVALID(i);
 	*exec = w.rights & RIGHT_X ? page : TLB_INVALID(i);
 	e->write_tag = TLB_INVALID(i);
-	if (w.rights & RIGHT_W && w.dirty) {
-		bool logging = __atomic_load_n(&c->mem->logging, __ATOMIC_ACQUIRE);
-
-		if (access == ACCESS_WRITE)
-			note_write(c, w.gpa);
-		if (access == ACCESS_WRITE || !(logging || c->dbt)) {
-			e->write_tag = page;
-			note_slot(c, e);
-		}
+	if (access == ACCESS_WRITE) {
+		note_write(c, w.gpa);
+		allow_writes(c, e, page);
 	}
 	return e;
 }

@@ -47,6 +47,7 @@ struct tlb_info {	    /* of the same slot, for flushes */
 	gva_t page;	    /* linear, whatever the tags say */
 	uint8_t page_shift; /* of the guest's page: 12, 21, 22 or 30 */
 	bool global;
+	bool writable; /* and dirty: writes need no walk */
 };
 
 /* --- memo of outside accesses of the current instruction ---------------- */
