@@ -45,7 +45,11 @@ static inline uint64_t blk_place(unsigned n)
 	return (uint64_t)n << 39 | n * 0x80000; /* no two share a slot of the TLB */
 }
 #define BLK_K_BASE 0xffffffff90000000ULL
-#define BLK_S_BASE 0xffffffff80000000ULL /* the system pages, supervisor only */
+/*
+ * The system pages, supervisor only.  Not in TLB slots of other pages: the engines look up code a
+ * different number of times, and so would keep translations for a different time.
+ */
+#define BLK_S_BASE 0xffffffff80400000ULL
 
 enum {			     /* offsets of the windows; nothing is between them */
        BLK_CODE = 0x00000,   /* two pages, writable and executable */

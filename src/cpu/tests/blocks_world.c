@@ -147,7 +147,7 @@ static void build_space(struct blk_image *img, bool b)
 	poke64(img, upd + ((BLK_U_BASE + BLK_BIG) >> 21 & 511) * 8, BLK_TEST | all | PT_PS);
 	poke64(img, pml4 + 511 * 8, kpdpt | all);
 	poke64(img, kpdpt + 510 * 8, kpd | all);
-	poke64(img, kpd, P_SYSPT | PT_P | PT_W);
+	poke64(img, kpd + (BLK_S_BASE >> 21 & 511) * 8, P_SYSPT | PT_P | PT_W);
 	poke64(img, kpd + (BLK_K_BASE >> 21 & 511) * 8, kpt | all);
 	poke64(img, kpd + ((BLK_K_BASE + BLK_BIG) >> 21 & 511) * 8, BLK_TEST | PT_P | PT_W | PT_PS);
 	map_windows(img, upt, true, b);
