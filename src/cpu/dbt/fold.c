@@ -5,10 +5,11 @@
  * Accesses whose address is the same registers plus different constants, with nothing
  * else written to these registers in between, form a group: the first one checks the
  * bytes from the lowest to the highest, and keeps the host's address for the others.
- * Constants that are added to a register meanwhile (PUSH, ADD, LEA) are followed.
+ * Constants that are added to a register meanwhile (PUSH, ADD, LEA) are followed, so that
+ * what a function saves on its stack and its variables there are one group.
  *
-		if (!same_key(&v->key[n], &key) || !are_close(i, lo, hi) ||
-		    !aligned_alike(f, i, off) || (write && !f->write && f->exits != v->exits))
+ * A group that begins with reads may write later, unless the block can be left in between
+ * by a branch: then nothing says that the write will happen.
  *
  * A group that crosses a page although its first access does not cannot be checked so.
  * The block then goes on in its plain variant, which is made without groups.
@@ -70,92 +71,121 @@ static bool is_foldable(const struct t_insn *t)
 {
 	const struct insn *i = &t->i;
 
-	return t->native && i->flags & INSN_MEM && i->flags & (INSN_MEM_R | INSN_MEM_W) &&
-	       i->adsize == 8 && i->disp == (int32_t)i->disp && i->disp < 1 << 30 &&
-	       i->disp > -(1 << 30) && (!is_constant(i) || constant_fits(t));
+	return i->flags & INSN_MEM && i->flags & (INSN_MEM_R | INSN_MEM_W) && i->adsize == 8 &&
+	       i->disp == (int32_t)i->disp && i->disp < 1 << 30 && i->disp > -(1 << 30) &&
+	       (!is_constant(i) || constant_fits(t));
 }
 
-/* The operand's constant part, with what was added to its registers. */
-static int64_t offset_of(const struct values *v, const struct t_insn *t)
+struct operand {
+	struct key key;
+	int64_t off; /* what is added to the key's registers, as they were first seen */
+	unsigned size, align;
+	bool constant, write;
+};
+
+/* @t's operand in memory. */
+static struct operand explicit_operand(const struct values *v, const struct t_insn *t)
 {
 	const struct insn *i = &t->i;
-	int64_t off = i->disp;
+	struct operand o = {.key = {.base = i->base,
+				    .index = i->index,
+				    .scale = i->index == INSN_NOREG ? 0 : i->scale,
+				    .seg = i->seg == SEG_FS || i->seg == SEG_GS ? i->seg : 0},
+			    .off = i->disp,
+			    .size = operand_size(i),
+			    .align = alignment(i),
+			    .constant = is_constant(i),
+			    .write = i->flags & INSN_MEM_W};
 
-	if (is_constant(i))
-		return constant_of(t);
-	if (i->base != INSN_NOREG)
-		off += v->added[i->base];
-	if (i->index != INSN_NOREG)
-		off += (int64_t)v->added[i->index] << i->scale;
-	return off;
+	if (o.constant) {
+		/* copied elsewhere, some of these move (reuse.c) */
+		o.key.scale = i->flags & INSN_RIPREL ? 1 : 0;
+		o.off = constant_of(t);
+	}
+	if (i->base != INSN_NOREG) {
+		o.key.base_version = v->version[i->base];
+		o.off += v->added[i->base];
+	}
+	if (i->index != INSN_NOREG) {
+		o.key.index_version = v->version[i->index];
+		o.off += (int64_t)v->added[i->index] << i->scale;
+	}
+	return o;
+}
+
+bool is_push(const struct insn *i)
+{
+	return !(i->flags & INSN_MEM) &&
+	       (i->op == OP_PUSH || i->op == OP_CALL || i->op == OP_CALL_RM);
+}
+
+bool is_pop(const struct insn *i)
+{
+	return !(i->flags & INSN_MEM) && (i->op == OP_POP || i->op == OP_RET);
+}
+
+/* What @i, for which is_push() or is_pop() holds, accesses. */
+static struct operand stack_operand(const struct values *v, const struct insn *i)
+{
+	bool push = is_push(i);
+
+	return (struct operand){
+		.key = {.base = GPR_RSP, .index = INSN_NOREG, .base_version = v->version[GPR_RSP]},
+		.off = v->added[GPR_RSP] - (push ? 8 : 0),
+		.size = 8,
+		.align = 1,
+		.write = push};
 }
 
 /*
  * Alignment is checked for the first access only: what it asks for holds for others that are
  * as far from it.  Never for one that asks for more: it may not even be reached.
  */
-static bool aligned_alike(const struct fold *f, const struct insn *i, int64_t off)
+static bool aligned_alike(const struct fold *f, const struct operand *o)
 {
-	unsigned want = alignment(i);
-
-	if (is_constant(i))
-		return true;
-	return want <= alignment(&f->first->i) && !((off - f->first->fold_off) & (want - 1));
+	return o->constant || (o->align <= alignment(&f->first->i) &&
+			       !((o->off - f->first->fold_off) & (o->align - 1)));
 }
 
-static bool are_close(const struct insn *i, int64_t lo, int64_t hi)
+static bool are_close(const struct operand *o, int64_t lo, int64_t hi)
 {
-	return is_constant(i) ? !((lo ^ (hi - 1)) >> 12) : hi - lo <= FOLD_SPAN;
+	return o->constant ? !((lo ^ (hi - 1)) >> 12) : hi - lo <= FOLD_SPAN;
 }
 
 /* Put the access of @t into a group. */
-static void join(struct lowering *l, struct values *v, struct t_insn *t)
+static void join(struct lowering *l, struct values *v, struct t_insn *t, const struct operand *o)
 {
-	const struct insn *i = &t->i;
-	struct key key = {.base = i->base,
-			  .index = i->index,
-			  .scale = i->index == INSN_NOREG ? 0 : i->scale,
-			  .seg = i->seg == SEG_FS || i->seg == SEG_GS ? i->seg : 0};
-	int64_t off = offset_of(v, t);
-	bool write = i->flags & INSN_MEM_W;
-
-	if (is_constant(i)) /* copied elsewhere, some of these move (reuse.c) */
-		key.scale = i->flags & INSN_RIPREL ? 1 : 0;
-	if (i->base != INSN_NOREG)
-		key.base_version = v->version[i->base];
-	if (i->index != INSN_NOREG)
-		key.index_version = v->version[i->index];
 	for (unsigned n = l->nfolds; n-- > 0;) {
 		struct fold *f = &l->fold[n];
-		int64_t lo = MIN(f->lo, off), hi = MAX(f->hi, off + operand_size(i));
+		int64_t lo = MIN(f->lo, o->off), hi = MAX(f->hi, o->off + o->size);
 
 		if (f->helpers != v->helpers)
 			break;
-		if (!same_key(&v->key[n], &key) || !are_close(i, lo, hi) ||
-		    !aligned_alike(f, i, off) || (write && !f->write && f->exits != v->exits))
+		if (!same_key(&v->key[n], &o->key) || !are_close(o, lo, hi) ||
+		    !aligned_alike(f, o) || (o->write && !f->write && f->exits != v->exits))
 			continue;
-		if (write && !f->write)
+		if (o->write && !f->write)
 			f->write = f->early = true;
 		lo -= (lo - f->first->fold_off) & (alignment(&f->first->i) - 1);
 		f->lo = lo;
 		f->hi = hi;
 		f->members++;
 		t->fold = (uint8_t)(n + 1);
-		t->fold_off = off;
+		t->fold_off = o->off;
 		return;
 	}
 	if (l->nfolds == FOLD_MAX)
 		return;
-	v->key[l->nfolds] = key;
+	v->key[l->nfolds] = o->key;
 	l->fold[l->nfolds++] = (struct fold){.first = t,
-					     .lo = off,
-					     .hi = off + operand_size(i),
-					     .write = write,
+					     .lo = o->off,
+					     .hi = o->off + o->size,
+					     .write = o->write,
 					     .members = 1,
 					     .helpers = v->helpers,
 					     .exits = v->exits};
 	t->fold = (uint8_t)l->nfolds;
-	t->fold_off = off;
+	t->fold_off = o->off;
 }
 
 /* The constant that @i adds to the one register it writes; false: it does something else. */
@@ -226,8 +256,15 @@ void fold_accesses(struct lowering *l)
 			forget(&v, 0xffff);
 			continue;
 		}
-		if (is_foldable(t))
-			join(l, &v, t);
+		if (is_foldable(t)) {
+			struct operand o = explicit_operand(&v, t);
+
+			join(l, &v, t, &o);
+		} else if (is_push(&t->i) || is_pop(&t->i)) {
+			struct operand o = stack_operand(&v, &t->i);
+
+			join(l, &v, t, &o);
+		}
 		v.exits += t->i.op == OP_JCC;
 		note_writes(&v, t);
 	}

@@ -145,8 +145,7 @@ struct lowering {
 	struct cold_jump jump[COLD_MAX];
 };
 
-/* --- lower.c, lower_mem.c: flags, registers, addresses
- * --------------------------------------------- */
+/* --- lower.c, lower_mem.c: flags, registers, addresses ------------------------------- */
 
 /* The host's flags to d.flags, whatever is known of them.  Uses RAX. */
 void emit_flags_save(struct assembler *a);
@@ -177,6 +176,11 @@ struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned siz
 
 /* The same for the memory operand of @i, whose check may be shared with others. */
 struct host_op emit_operand(struct lowering *l, const struct insn *i, bool keep_rax);
+
+/* The same for what the current instruction pushes or pops. */
+struct host_op emit_stack(struct lowering *l, bool push);
+/* The group of @t's access if there are others in it, or NULL. */
+const struct fold *shared_group(const struct lowering *l, const struct t_insn *t);
 
 /*
  * Check the stack from RSP + @disp for several instructions at once; RSP + @first is what
@@ -225,6 +229,9 @@ void emit_to_glue(struct lowering *l, uint8_t *at, uint32_t glue);
 
 /* Fill in l->fold and the instructions' groups. */
 void fold_accesses(struct lowering *l);
+/* Is the top of the stack all that @i, if it is native, writes to / reads from? */
+bool is_push(const struct insn *i);
+bool is_pop(const struct insn *i);
 /* What an instruction does to flags and registers, and whether it is lowered natively. */
 void classify(const struct lowering *l, struct t_insn *t);
 

@@ -260,13 +260,12 @@ static void emit_shadow_check(struct lowering *l)
 
 static void emit_ret(struct lowering *l, const struct insn *i)
 {
-	struct ea top = ea_reg(GPR_RSP, 0);
 	struct host_op from = op_vcpu(VC(d.tmp));
 	uint32_t site;
 
 	flags_to_home(l);
 	if (!l->ret_read)
-		from = emit_access(l, &top, 8, ACCESS_READ, 1, false);
+		from = emit_stack(l, false);
 	a_load(&l->a, H_RAX, from);
 	if (i->imm) {
 		emit_indirect(l, (int32_t)(8 + i->imm), false);
@@ -283,8 +282,7 @@ static void emit_ret(struct lowering *l, const struct insn *i)
 static void emit_return_address(struct lowering *l, uint64_t next)
 {
 	struct assembler *a = &l->a;
-	struct ea top = ea_reg(GPR_RSP, -8);
-	struct host_op to = emit_access(l, &top, 8, ACCESS_WRITE, 1, false);
+	struct host_op to = emit_stack(l, true);
 
 	if ((int64_t)next == (int32_t)next) {
 		a_op(a, true, 0xc7, 0, to);

@@ -252,21 +252,20 @@ static void emit_div(struct lowering *l, const struct insn *i)
 static void emit_push(struct lowering *l, const struct insn *i)
 {
 	struct assembler *a = &l->a;
-	struct ea top = ea_reg(GPR_RSP, -8);
 	struct host_op to;
 
 	if (i->form == FORM_I) {
-		to = emit_access(l, &top, 8, ACCESS_WRITE, 1, false);
+		to = emit_stack(l, true);
 		a_op(a, true, 0xc7, 0, to);
 		a4(a, (uint32_t)i->imm);
 	} else if (is_mem(i)) {
 		a_load(a, H_RAX, emit_operand(l, i, false));
 		a_store(a, H_RAX, op_vcpu(VC(d.tmp)));
-		to = emit_access(l, &top, 8, ACCESS_WRITE, 1, false);
+		to = emit_stack(l, true);
 		a_load(a, H_RAX, op_vcpu(VC(d.tmp)));
 		a_store(a, H_RAX, to);
 	} else {
-		to = emit_access(l, &top, 8, ACCESS_WRITE, 1, false);
+		to = emit_stack(l, true);
 		a_store(a, reg_read(l, i->rm, H_RAX), to);
 	}
 	a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], -8));
@@ -275,8 +274,7 @@ static void emit_push(struct lowering *l, const struct insn *i)
 static void emit_pop(struct lowering *l, const struct insn *i)
 {
 	struct assembler *a = &l->a;
-	struct ea top = ea_reg(GPR_RSP, 0);
-	struct host_op from = emit_access(l, &top, 8, ACCESS_READ, 1, false);
+	struct host_op from = emit_stack(l, false);
 	unsigned dst = i->rm == GPR_RSP ? H_RAX : reg_dest(i->rm, H_RAX);
 
 	a_load(a, dst, from);
@@ -296,43 +294,58 @@ static bool moves_register(const struct t_insn *t, unsigned op)
 
 enum { STACK_RUN_MAX = 8 };
 
+/* The host's operand for the first of the @n accesses from l->t on, all in one group or none. */
+static struct host_op stack_run_operand(struct lowering *l, bool push, unsigned n)
+{
+	int32_t bytes = (int32_t)n * 8;
+	const struct fold *f = shared_group(l, l->t);
+	struct host_op top;
+
+	if (f && f->members > n)
+		return emit_stack(l, push);
+	top = emit_access_stack(l, push ? -bytes : 0, (unsigned)bytes, push ? -8 : 0,
+				push ? ACCESS_WRITE : ACCESS_READ);
+	top.disp = push ? -8 : 0;
+	return top;
+}
+
 unsigned lower_stack_run(struct lowering *l)
 {
 	bool push = l->t->i.op == OP_PUSH;
 	const struct t_insn *end = l->insns + l->n, *t = l->t;
 	struct assembler *a = &l->a;
 	struct host_op top;
-	int32_t bytes;
 	unsigned n = 0;
 	bool ret;
 
-	while (t + n < end && n < STACK_RUN_MAX && moves_register(t + n, push ? OP_PUSH : OP_POP))
+	while (t + n < end && n < STACK_RUN_MAX && t[n].fold == t->fold &&
+	       moves_register(t + n, push ? OP_PUSH : OP_POP))
 		n++;
 	/* a return address behind what is popped is read with it */
-	ret = !push && n && t + n < end && t[n].native && t[n].i.op == OP_RET;
-	if (n < 2 && !ret)
+	ret = !push && n && t + n < end && t[n].native && t[n].i.op == OP_RET &&
+	      t[n].fold == t->fold;
+	if (n + ret < 2)
 		return 0;
-	bytes = (int32_t)n * 8;
-	top = emit_access_stack(l, push ? -bytes : 0, (unsigned)bytes + (ret ? 8 : 0),
-				push ? -8 : 0, push ? ACCESS_WRITE : ACCESS_READ);
+	top = stack_run_operand(l, push, n + ret);
 	for (unsigned k = 0; k < n; k++) {
 		unsigned rm = t[k].i.rm;
 
-		top.disp = push ? -8 * (int32_t)(k + 1) : 8 * (int32_t)k;
 		if (push) {
 			a_store(a, reg_read(l, rm, H_RAX), top);
+			top.disp -= 8;
 		} else {
 			a_load(a, reg_dest(rm, H_RAX), top);
 			reg_done(l, rm, H_RAX);
+			top.disp += 8;
 		}
 	}
 	if (ret) {
-		top.disp = bytes;
 		a_load(a, H_RAX, top);
 		a_store(a, H_RAX, op_vcpu(VC(d.tmp)));
 		l->ret_read = true;
 	}
-	a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], push ? -bytes : bytes));
+	a_lea(a, true, host_of[GPR_RSP],
+	      op_mem(host_of[GPR_RSP], (push ? -8 : 8) * (int32_t)n));
 	return n;
 }
 

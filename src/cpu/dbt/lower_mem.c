@@ -277,6 +277,13 @@ struct host_op emit_access(struct lowering *l, const struct ea *ea, unsigned siz
 	return op_mem(H_RCX, 0);
 }
 
+const struct fold *shared_group(const struct lowering *l, const struct t_insn *t)
+{
+	const struct fold *f = t->fold ? &l->fold[t->fold - 1] : NULL;
+
+	return f && f->members > 1 ? f : NULL;
+}
+
 static struct host_op fold_slot(unsigned fold)
 {
 	return op_vcpu(VC(d.fold) + (fold - 1) * sizeof(uint64_t));
@@ -343,18 +350,35 @@ static struct host_op emit_group(struct lowering *l, const struct ea *ea, unsign
 	return op_mem(H_RCX, (int32_t)(l->t->fold_off - f->lo));
 }
 
-struct host_op emit_operand(struct lowering *l, const struct insn *i, bool keep_rax)
+/* The access of the current instruction, whose check may be shared with others. */
+static struct host_op emit_shared(struct lowering *l, const struct ea *ea, unsigned size,
+				  unsigned access, unsigned align, bool keep_rax)
 {
-	unsigned size = i->msize ? i->msize : i->opsize;
-	struct ea ea = ea_of(l, i);
-	const struct fold *f;
+	const struct fold *f = shared_group(l, l->t);
 
-	if (!l->t->fold || l->fold[l->t->fold - 1].members == 1)
-		return emit_access(l, &ea, size, i->flags & INSN_MEM_W ? ACCESS_WRITE : ACCESS_READ,
-				   i->flags & INSN_ALIGN ? i->msize : 1, keep_rax);
-	f = &l->fold[l->t->fold - 1];
+	if (!f)
+		return emit_access(l, ea, size, access, align, keep_rax);
 	if (l->t == f->first)
-		return emit_group(l, &ea, size, f);
+		return emit_group(l, ea, size, f);
 	a_load(&l->a, H_RCX, fold_slot(l->t->fold));
 	return op_mem(H_RCX, (int32_t)(l->t->fold_off - f->lo));
+}
+
+struct host_op emit_operand(struct lowering *l, const struct insn *i, bool keep_rax)
+{
+	struct ea ea = ea_of(l, i);
+
+	return emit_shared(l, &ea, i->msize ? i->msize : i->opsize,
+			   i->flags & INSN_MEM_W ? ACCESS_WRITE : ACCESS_READ,
+			   i->flags & INSN_ALIGN ? i->msize : 1, keep_rax);
+}
+
+struct host_op emit_stack(struct lowering *l, bool push)
+{
+	struct ea top = ea_reg(GPR_RSP, push ? -8 : 0);
+	unsigned access = push ? ACCESS_WRITE : ACCESS_READ;
+
+	if (l->t->i.flags & INSN_MEM) /* that operand is what may be in a group */
+		return emit_access(l, &top, 8, access, 1, false);
+	return emit_shared(l, &top, 8, access, 1, false);
 }

@@ -105,6 +105,7 @@ void flow_loop(struct gen *g);
 void flow_call(struct gen *g);
 void flow_trap(struct gen *g);
 void flow_group(struct gen *g); /* blocks_group.c */
+void flow_frame(struct gen *g); /* there, too */
 
 /* --- blocks_sys.c: the same --------------------------------------------------------------- */
 

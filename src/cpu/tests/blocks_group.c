@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * blocks_group.c - several accesses close together, through one register or fixed.
+ * blocks_group.c - several accesses close together, through one register, fixed, or on the stack.
  *
  * Translators check such addresses together.  What they may get wrong: where a page
  * ends between them, which of them is aligned or writes, and that a register moved.
@@ -101,4 +101,57 @@ void flow_group(struct gen *g)
 	}
 	if (!fixed)
 		gen_forget(g, (uint16_t)(1u << base));
+}
+
+static void put_on_stack(struct gen *g)
+{
+	static const uint8_t saved[] = {GPR_RAX, GPR_RDX, GPR_RBX, GPR_RSI, GPR_RDI};
+	uint8_t reg = saved[rng_below(&g->r, ARRAY_SIZE(saved))];
+	uint8_t off = (uint8_t)(8 * rng_below(&g->r, 8)), sib = 0x24; /* [RSP + off] */
+
+	switch (rng_below(&g->r, 12)) {
+	case 0:
+	case 1:
+	case 2:
+	case 3: GEN_PUT(g, 0x50 | reg); break;
+	case 4:
+	case 5:
+		GEN_PUT(g, 0x58 | reg);
+		gen_forget(g, (uint16_t)(1u << reg));
+		break;
+	case 6: GEN_PUT(g, 0x6a, off); break;
+	case 7: GEN_PUT(g, 0xff, 0x74, sib, off); break; /* PUSH [RSP + off] */
+	case 8: GEN_PUT(g, 0x48, 0x83, rng_chance(&g->r, 50) ? 0xec : 0xc4, off); break;
+	case 9:
+	case 10: GEN_PUT(g, 0x48, 0x89, (uint8_t)(0x44 | reg << 3), sib, off); break;
+	default:
+		GEN_PUT(g, 0x48, 0x8b, (uint8_t)(0x44 | reg << 3), sib, off);
+		gen_forget(g, (uint16_t)(1u << reg));
+	}
+}
+
+void flow_frame(struct gen *g)
+{
+	unsigned left = 3 + rng_below(&g->r, 8);
+	uint64_t top = gen_lin(g, BLK_STACK + 0x1000);
+
+	if (g->in_sub || g->left < left + 6)
+		return;
+	if (rng_chance(&g->r, 60))
+		top += 8 * rng_below(&g->r, 24) - 64;
+	else
+		top -= 0x400 + rng_below(&g->r, 0x80);
+	gen_set(g, GPR_RSP, top);
+	while (left--) {
+		uint32_t jump = 0;
+
+		if (rng_chance(&g->r, 8) && GEN_PUT(g, 0x79, 0)) /* JNS over it */
+			jump = g->at;
+		put_on_stack(g);
+		if (jump)
+			g->buf[jump - 1] = (uint8_t)(g->at - jump);
+		if (rng_chance(&g->r, 15))
+			gen_plain(g);
+	}
+	gen_set(g, GPR_RSP, gen_lin(g, BLK_STACK + 0x800) + 8 * rng_below(&g->r, 64));
 }
