@@ -344,8 +344,7 @@ unsigned lower_stack_run(struct lowering *l)
 		a_store(a, H_RAX, op_vcpu(VC(d.tmp)));
 		l->ret_read = true;
 	}
-	a_lea(a, true, host_of[GPR_RSP],
-	      op_mem(host_of[GPR_RSP], (push ? -8 : 8) * (int32_t)n));
+	a_lea(a, true, host_of[GPR_RSP], op_mem(host_of[GPR_RSP], (push ? -8 : 8) * (int32_t)n));
 	return n;
 }
 
