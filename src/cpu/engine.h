@@ -73,6 +73,7 @@ struct engine_vm_config {
 	bool count;		 /* soft, interp: count_stop() is wanted, and exact counts */
 	uint8_t tsc_shift;	 /* soft: the TSC counts the host's / 2^this */
 	struct engine_look look; /* soft */
+	bool no_avx512;		 /* soft: do without, as on other hosts (for tests) */
 	size_t code_cache;	 /* soft: bytes for translated code, 0: the default */
 	bool warm_up; /* soft: while the cache is too small, do not translate what runs seldom */
 	uint64_t tsc_khz; /* of the guest; the host's unless restored elsewhere */

@@ -111,6 +111,9 @@ int dbt_new(struct mem *mem, struct engine_vm *vm, size_t bytes, struct dbt **ou
 	d->next_xid = 1;
 	d->host_avx = __builtin_cpu_supports("avx");
 	d->host_bmi2 = __builtin_cpu_supports("bmi2");
+	d->count = vm->count;
+	d->count_vec = vm->count && !vm->no_avx512 && __builtin_cpu_supports("avx512f") &&
+		       __builtin_cpu_supports("avx512vl");
 	ret = map_all(d, err);
 	if (!ret)
 		ret = mem_watch_start(mem, dbt_code_written, d);

@@ -218,6 +218,8 @@ struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	uint16_t *heat;	   /* atomic: how often, in the low 4 bits; else a tag */
 	bool check;	   /* lock-step: blocks end at helpers, and nothing is linked */
 	bool count;	   /* code counts instructions */
+	bool count_stops;  /* ... and looks whether there are enough */
+	bool count_vec;	   /* ... in XMM16 */
 	bool verify_reuse; /* compare copies of blocks with what translating makes */
 
 	/* common code, offsets */
@@ -289,6 +291,8 @@ void dbt_code_written(void *arg, gpa_t gpa);
  * vCPUs are made to leave translated code meanwhile.  Changes the epoch unless nothing went.
  */
 void dbt_evict(struct dbt *d, struct vcpu *c);
+/* Code is to stop at a count from now on.  @c: the caller, outside. */
+void dbt_count_stops(struct dbt *d, struct vcpu *c);
 
 /* --- translate.c ------------------------------------------------------------------- */
 

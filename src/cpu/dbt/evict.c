@@ -281,20 +281,36 @@ static void adapt_warmup(struct dbt *d, const struct dbt_segment *s)
 	__atomic_store_n(&d->warmup, n, __ATOMIC_RELAXED);
 }
 
+static void evict(struct dbt *d, struct vcpu *c, bool all)
+{
+	__atomic_store_n(&d->flushing, true, __ATOMIC_SEQ_CST);
+	wait_until_nobody_is_inside(d, c);
+	if (all)
+		evict_all(d);
+	else
+		evict_segment(d, (d->segment + 1) % d->nsegments);
+	__atomic_store_n(&d->flushing, false, __ATOMIC_SEQ_CST);
+}
+
 void dbt_evict(struct dbt *d, struct vcpu *c)
 {
 	bool all = d->next_xid == (uint32_t)DBT_LINK_NEVER;
-	unsigned next = (d->segment + 1) % d->nsegments;
+	const struct dbt_segment *next = &d->segments[(d->segment + 1) % d->nsegments];
 
-	if (all || d->segments[next].blocks) {
-		adapt_warmup(d, &d->segments[next]);
-		__atomic_store_n(&d->flushing, true, __ATOMIC_SEQ_CST);
-		wait_until_nobody_is_inside(d, c);
-		if (all)
-			evict_all(d);
-		else
-			evict_segment(d, next);
-		__atomic_store_n(&d->flushing, false, __ATOMIC_SEQ_CST);
+	if (all || next->blocks) {
+		adapt_warmup(d, next);
+		evict(d, c, all);
 	}
 	dbt_next_segment(d);
+}
+
+void dbt_count_stops(struct dbt *d, struct vcpu *c)
+{
+	dbt_lock(d, c);
+	if (!d->count_stops) {
+		evict(d, c, true);
+		dbt_next_segment(d);
+		d->count_stops = true;
+	}
+	dbt_unlock(d);
 }

@@ -214,6 +214,7 @@ static void emit_enter(struct dbt *d, struct assembler *a)
 	a_store(a, H_RSP, op_vcpu(VC(d.shadow)));
 	a_lea(a, true, H_RAX, op_mem(H_RSP, -SHADOW_BYTES));
 	a_store(a, H_RAX, op_vcpu(VC(d.shadow_limit)));
+	emit_count_load(d, a);
 	guest_registers(a, false);
 	resume(a);
 }
@@ -238,6 +239,7 @@ static void emit_leave(struct dbt *d, struct assembler *a, uint32_t save)
 	store_byte(a, VC(d.exit), DBT_EXIT_LOOKUP);
 	a_patch(leave[0], a->p);
 	a_patch(leave[1], a->p);
+	emit_count_store(d, a);
 	guest_registers(a, true);
 	save_if_live(d, a, save);
 	d->leave_saved = here(d, a);
@@ -253,6 +255,7 @@ static void emit_c_call(struct dbt *d, struct assembler *a, void *(*fn)(struct v
 {
 	uint8_t *stay;
 
+	emit_count_store(d, a);
 	a_store(a, H_RSP, op_vcpu(VC(d.sp)));
 	a_alu_imm(a, true, ALU_AND, op_reg(H_RSP), -16);
 	a_load(a, H_RDI, op_vcpu(VC(d.self)));
@@ -263,6 +266,7 @@ static void emit_c_call(struct dbt *d, struct assembler *a, void *(*fn)(struct v
 	stay = a_jcc(a, CC_NE);
 	a_jmp_to(a, d->rw + d->leave_saved);
 	a_patch(stay, a->p);
+	emit_count_load(d, a);
 	a_load(a, H_RSP, op_vcpu(VC(d.sp)));
 	a_store(a, H_RAX, op_vcpu(VC(d.resume)));
 }

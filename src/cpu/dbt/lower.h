@@ -250,13 +250,17 @@ static inline bool is_vec(const struct insn *i)
 
 /* --- lower_count.c: nothing without d->count ------------------------------------------ */
 
-/* The block is entered, flags at home / the next instruction follows. */
+/* The block is entered; flags are at home, or of no use. */
 void count_entry(struct lowering *l);
+/* The next instruction follows. */
 void count_before(struct lowering *l);
 /* Instructions charged for, from the current one on. */
 uint8_t count_ahead(const struct lowering *l);
 /* Take back a charge of @n; without @flags_free host flags are kept and RCX used. */
-void emit_count_back(struct assembler *a, unsigned n, bool flags_free);
+void emit_count_back(struct lowering *l, unsigned n, bool flags_free);
+/* d.budget is wanted where translated code / where C has it. */
+void emit_count_load(const struct dbt *d, struct assembler *a);
+void emit_count_store(const struct dbt *d, struct assembler *a);
 
 /* --- lower_x87.c ------------------------------------------------------------------------ */
 

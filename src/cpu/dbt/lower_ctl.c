@@ -449,14 +449,14 @@ static void emit_unlinked(struct lowering *l, struct cold_jump *j)
 		a_patch(j->jump, l->a.p);
 		if (!j->pop)
 			emit_flags_save(&l->a);
-		emit_count_back(&l->a, j->ahead, true);
+		emit_count_back(l, j->ahead, true);
 		k->flags_host = k->poll = false;
 		emit_guarded(l, k, false); /* its way out comes behind: the list grows */
 		return;
 	}
 	if (j->ahead) {
 		a_patch(j->jump, l->a.p);
-		emit_count_back(&l->a, j->ahead, false);
+		emit_count_back(l, j->ahead, false);
 		j->jump = emit_goto(l, false);
 		k->jump = offset_of(l, j->jump);
 	}
@@ -486,7 +486,7 @@ static void emit_crossing(struct lowering *l, const struct cold_access *c)
 	emit_recipe_home(l, &l->d->sites[c->site].flags);
 	if (l->d->sites[c->site].x87)
 		x87_store_pointers(l, l->d->sites[c->site].x87);
-	emit_count_back(a, l->d->sites[c->site].ahead, true);
+	emit_count_back(l, l->d->sites[c->site].ahead, true);
 	k->plain = true;
 	k->jump = offset_of(l, emit_goto(l, false));
 	a_patch(l->d->rw + k->jump, a->p);
@@ -532,7 +532,7 @@ void emit_cold(struct lowering *l)
 			break;
 		case COLD_COUNT:
 			a_patch(j->jump, l->a.p);
-			emit_count_back(&l->a, j->ahead, true);
+			emit_count_back(l, j->ahead, true);
 			emit_mov_block(l, H_RCX);
 			emit_to_glue(l, a_jmp(&l->a), l->d->block_exit);
 			break;

@@ -236,7 +236,7 @@ struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code
 	if (!at->plain)
 		fold_accesses(&l);
 	l.t = insns;
-	emit_entries(&l, d->count || at->next.host || wants_flags(insns, l.n));
+	emit_entries(&l, d->count_stops || at->next.host || wants_flags(insns, l.n));
 	count_entry(&l);
 	if (at->next.host)
 		lower_guard(&l);

@@ -3,6 +3,9 @@
 #define GUEST_COUNT true
 #include "cpu/interp/guest.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 static int setup(void **state)
 {
 	*state = guest_new(1);
@@ -268,6 +271,64 @@ static void run_returns_at_the_count_and_goes_on(void **state)
 	assert_int_equal(count(g), all);
 }
 
+static void code_that_ran_before_stops_at_the_first_count_asked_for(void **state)
+{
+	struct guest *g = *state;
+	uint64_t all = 1 + 1000 * 9 + 50 * 5 + 1 + 9 + 1;
+
+	guest_long(g);
+	guest_load(g, G_CODE, loops);
+	assert_runs_to_hlt_in(g, all);
+	guest_long(g);
+	stop_at(g, all + 5000);
+	assert_int_equal(guest_run(g), EXIT_COUNT);
+	assert_int_equal(count(g), all + 5000);
+	assert_runs_to_hlt_in(g, all - 5000);
+}
+
+GUEST_CODE(endless, "code64",
+	   "1: incl (%rsi)\n"
+	   "jmp 1b\n");
+
+static void *run_until_kicked(void *arg)
+{
+	struct engine_exit e = {0};
+
+	GUEST_ENGINE.run(arg, &e);
+	return e.reason == EXIT_KICK ? arg : NULL;
+}
+
+/* What both run was made before; the other is inside of it. */
+static void so_does_code_that_another_vcpu_runs(void **state)
+{
+	struct guest *g = guest_new(2);
+	struct engine_vcpu **v = g->vm->vcpu;
+	volatile uint8_t *rounds = g->ram + G_DATA;
+	pthread_t t;
+	void *kicked;
+
+	(void)state;
+	for (int n = 1; n >= 0; n--) {
+		g->v = v[n];
+		guest_long(g);
+		guest_load(g, G_CODE, endless);
+		guest_state(g)->gpr[GPR_RSI] = G_DATA;
+	}
+	assert_int_equal(pthread_create(&t, NULL, run_until_kicked, v[1]), 0);
+	while (!*rounds)
+		sched_yield();
+	stop_at(g, 10001);
+	assert_int_equal(guest_run(g), EXIT_COUNT);
+	assert_int_equal(count(g), 10001);
+	GUEST_ENGINE.kick(v[1]);
+	pthread_join(t, &kicked);
+	assert_ptr_equal(kicked, v[1]);
+	g->v = v[1];
+	stop_at(g, count(g) + 10001);
+	assert_int_equal(guest_run(g), EXIT_COUNT);
+	guest_free(g);
+}
+
 static void a_count_of_the_past_stops_at_once(void **state)
 {
 	struct guest *g = *state;
@@ -378,6 +439,8 @@ int main(void)
 		T(code_that_changes_itself_counts_as_it_runs),
 		T(single_stepping_counts_the_traps_handler_alone),
 		T(run_returns_at_the_count_and_goes_on),
+		T(code_that_ran_before_stops_at_the_first_count_asked_for),
+		T(so_does_code_that_another_vcpu_runs),
 		T(a_count_of_the_past_stops_at_once),
 		T(the_count_comes_before_the_hlt_it_ends_with),
 		T(every_count_is_the_state_that_stepping_finds),

@@ -50,6 +50,7 @@ static int interp_vm_new(const struct engine_vm_config *cfg, struct engine_vm **
 		return ret;
 	}
 	vm->count = cfg->count;
+	vm->no_avx512 = cfg->no_avx512;
 	*out = vm;
 	return 0;
 }
@@ -70,7 +71,6 @@ static int soft_vm_new(const struct engine_vm_config *cfg, struct engine_vm **ou
 	}
 	vm->dbt->check = vm->dbt->verify_reuse = cfg->check;
 	vm->dbt->may_warm_up = cfg->warm_up;
-	vm->dbt->count = cfg->count;
 	vm->dbt->look = cfg->look;
 	dbt_look_glue(vm->dbt);
 	*out = vm;
@@ -141,6 +141,8 @@ static int interp_vcpu_new(struct engine_vm *vm, unsigned index, struct engine_v
 	}
 	tlb_init(&v->c);
 	interp_count_stop(&v->c, COUNT_NEVER);
+	for (int n = 0; n < 2 * COUNT_CHARGES; n++)
+		v->c.d.charge[n] = n - COUNT_CHARGES;
 	cpu_state_reset(&v->c.s, index == 0, false);
 	adopt_state(&v->c);
 	vm->vcpu[index] = v;
@@ -249,6 +251,8 @@ static int engine_count_stop(struct engine_vcpu *v, uint64_t count, struct errbu
 {
 	if (!v->vm->count)
 		return err_set(err, -ENOTSUP, "this VM does not count instructions; use --count");
+	if (count != COUNT_NEVER && v->c.dbt)
+		dbt_count_stops(v->c.dbt, &v->c);
 	interp_count_stop(&v->c, count);
 	return 0;
 }

@@ -28,6 +28,9 @@
 #ifndef GUEST_COUNT
 #define GUEST_COUNT false /* instructions, exactly */
 #endif
+#ifndef GUEST_NO_AVX512
+#define GUEST_NO_AVX512 false
+#endif
 
 enum {
 	G_RAM = 2 << 20,
@@ -71,7 +74,8 @@ struct guest {
 static inline struct guest *guest_new_checked(unsigned ncpus, bool check)
 {
 	struct guest *g = calloc(1, sizeof(*g));
-	struct engine_vm_config cfg = {.ncpus = ncpus, .check = check, .count = GUEST_COUNT};
+	struct engine_vm_config cfg = {
+		.ncpus = ncpus, .check = check, .count = GUEST_COUNT, .no_avx512 = GUEST_NO_AVX512};
 
 	assert_non_null(g);
 	assert_int_equal(mem_new(&g->mem), 0);

@@ -14,7 +14,7 @@ struct engine_vcpu { /* owner: the vCPU's thread */
 struct engine_vm {
 	struct soft_vm soft;
 	struct dbt *dbt; /* NULL: interpreter only */
-	bool count;
+	bool count, no_avx512;
 	unsigned ncpus;
 	struct engine_vcpu *vcpu[]; /* @ncpus; set before the vCPU first runs */
 };

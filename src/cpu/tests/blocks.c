@@ -44,7 +44,7 @@ struct session {
 	uint64_t seed, first, cases, history;
 	size_t code_cache; /* of @ops; 0: the default */
 	unsigned max_failures;
-	bool reproduce, verbose, shrink, fork;
+	bool reproduce, verbose, shrink, fork, no_avx512, no_stops;
 	struct diff_gen *d;
 	struct blk_watch *watch;
 	struct blk_image base, image;
@@ -57,7 +57,8 @@ struct session {
 static const char usage[] =
 	"usage: diff-blocks [--engine NAME] [--cases N] [--first N] [--seed S]\n"
 	"                   [--max-insns N] [--kinds NAME,...] [--max-failures N]\n"
-	"                   [--code-cache BYTES] [--count] [--defined-flags]\n"
+	"                   [--code-cache BYTES] [--count] [--no-stops]\n"
+	"                   [--no-avx512] [--defined-flags]\n"
 	"                   [--no-shrink] [--no-fork] [--verbose]\n"
 	"       diff-blocks --reproduce SEED:[FIRST-]NUMBER\n"
 	"       diff-blocks --list\n";
@@ -74,8 +75,8 @@ static void close_vms(struct session *s)
 static bool fresh_vms(struct session *s)
 {
 	close_vms(s);
-	return !blk_side_new(&engine_interp, 0, s->gen.count, &s->a) &&
-	       !blk_side_new(s->ops, s->code_cache, s->gen.count, &s->b);
+	return !blk_side_new(&engine_interp, 0, s->gen.count, false, &s->a) &&
+	       !blk_side_new(s->ops, s->code_cache, s->gen.count, s->no_avx512, &s->b);
 }
 
 /* How did the run end, and after how many instructions? */
@@ -101,7 +102,7 @@ static void count_end(struct session *s, const struct blk_input *in, uint64_t in
 /* Count of the next place to stop at, after @from: mostly near, as programs are short. */
 static uint64_t next_stop(struct session *s, struct diff_rng *r, uint64_t from, unsigned nstops)
 {
-	if (!s->gen.count || nstops == MAX_STOPS)
+	if (!s->gen.count || s->no_stops || nstops == MAX_STOPS)
 		return COUNT_NEVER;
 	return from + rng_below(r, rng_chance(r, 60) ? 4 : rng_chance(r, 80) ? 40 : 400);
 }
@@ -241,7 +242,8 @@ static void print_line(const struct session *s, uint64_t number, uint64_t histor
 	if (s->gen.max_insns != 50)
 		printf(" --max-insns %u", s->gen.max_insns);
 	if (s->gen.count)
-		printf(" --count");
+		printf(" --count%s%s", s->no_stops ? " --no-stops" : "",
+		       s->no_avx512 ? " --no-avx512" : "");
 	if (s->gen.defined_flags)
 		printf(" --defined-flags");
 	if (s->gen.kinds != ~0ULL) {
@@ -454,6 +456,8 @@ static bool parse_option(struct session *s, int opt)
 	case 'a': s->code_cache = strtoul(optarg, NULL, 0); return true;
 	case 'd': s->gen.defined_flags = true; return true;
 	case 'i': s->gen.count = s->ops->count_stop != NULL; return s->gen.count;
+	case 'p': s->no_avx512 = true; return true;
+	case 'q': s->no_stops = true; return true;
 	case 'n': s->shrink = false; return true;
 	case 'o': s->fork = false; return true;
 	case 'v': s->verbose = true; return true;
@@ -475,6 +479,8 @@ static bool parse(int argc, char **argv, struct session *s)
 		{"reproduce", required_argument, NULL, 'r'},
 		{"code-cache", required_argument, NULL, 'a'},
 		{"count", no_argument, NULL, 'i'},
+		{"no-avx512", no_argument, NULL, 'p'},
+		{"no-stops", no_argument, NULL, 'q'},
 		{"defined-flags", no_argument, NULL, 'd'},
 		{"no-shrink", no_argument, NULL, 'n'},
 		{"no-fork", no_argument, NULL, 'o'},

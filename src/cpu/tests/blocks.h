@@ -178,7 +178,7 @@ MUST_CHECK int blk_watch_new(struct blk_watch **out);
 void blk_watch_free(struct blk_watch *w);
 
 MUST_CHECK int blk_side_new(const struct engine_ops *ops, size_t code_cache, bool count,
-			    struct blk_side *s);
+			    bool no_avx512, struct blk_side *s);
 void blk_side_free(struct blk_side *s);
 /* Memory as @img has it; the next run starts from set_state(). */
 void blk_side_reset(struct blk_side *s, const struct blk_image *img);

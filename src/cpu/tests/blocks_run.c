@@ -97,9 +97,11 @@ static bool expired(struct blk_watch *w)
 
 /* --- a side --------------------------------------------------------------------------- */
 
-int blk_side_new(const struct engine_ops *ops, size_t code_cache, bool count, struct blk_side *s)
+int blk_side_new(const struct engine_ops *ops, size_t code_cache, bool count, bool no_avx512,
+		 struct blk_side *s)
 {
-	struct engine_vm_config cfg = {.ncpus = 1, .code_cache = code_cache, .count = count};
+	struct engine_vm_config cfg = {
+		.ncpus = 1, .code_cache = code_cache, .count = count, .no_avx512 = no_avx512};
 	struct cpu_model model;
 	struct errbuf err = {0};
 	int ret;

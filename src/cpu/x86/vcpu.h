@@ -70,7 +70,8 @@ enum vcpu_request {			/* bits of vcpu.requests */
 					   the fast loop */
 };
 
-enum { COUNT_NEAR = 64 }; /* instructions; more than two blocks have */
+enum { COUNT_CHARGES = 32 }; /* what code adds to its budget is less */
+enum { COUNT_NEAR = 64 };    /* instructions; more than two blocks have */
 
 enum { JUMP_ENTRIES = 1 << 13, JUMP_ENTRY_SHIFT = 4 };
 #define JUMP_HASH 0x9e3779b1u
@@ -117,6 +118,7 @@ struct dbt_vcpu {	    /* the translator's part; zero under the interpreter */
 	uint32_t site;	/* that called C */
 	int64_t budget; /* counting: budget_end - what was retired */
 	uint64_t budget_end;
+	int64_t charge[2 * COUNT_CHARGES]; /* [n]: n - COUNT_CHARGES */
 	uint32_t flush_wanted, flush_done; /* atomic: write tags are to be dropped, were dropped */
 	unsigned nwritable; /* slots that got a write tag since all were dropped; more: unknown */
 	struct tlb_entry *writable[32];
