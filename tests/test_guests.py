@@ -52,6 +52,12 @@ def test_guest_ends_with_success(name, cpus, engine, tmp_path):
         assert disk.read_bytes()[4096:8192] == expected
 
 
+@pytest.mark.parametrize("engine", ["soft", "interp"])
+def test_a_kick_that_comes_before_the_halt_ends_it(engine):
+    status, text = run_guest("smp", engine, "--cpus", 2, "--append", "kick=1")
+    assert status == SUCCESS and text.endswith("smp done\n"), text
+
+
 def counted(name, engine):
     """How many instructions --count says @name retired on each vCPU."""
     with VM("--kernel", GUESTS / f"{name}.guest", "--engine", engine, "--memory", "64M",

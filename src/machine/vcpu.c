@@ -200,12 +200,16 @@ static void edit_unhalt(struct machine_vcpu *v, struct cpu_state *s)
 	s->activity = CPU_ACTIVE;
 }
 
+/*
+ * The guest's KVM_HC_KICK_CPU may come before the HLT it is meant for, so it stays for the next
+ * one: who was to be woken has its interrupts off and would sleep for good.
+ */
 static unsigned take_events(struct machine_vcpu *v)
 {
 	LOCK_SCOPE(&v->lock);
 	unsigned ev = v->events;
 
-	v->events = 0;
+	v->events = v->activity == CPU_ACTIVE ? ev & VEV_UNHALT : 0;
 	return ev;
 }
 

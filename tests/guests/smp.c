@@ -26,6 +26,15 @@ void ap_main(void)
 	count();
 }
 
+/* A kick that comes before the HLT it is meant for is not lost; interrupts are off. */
+static void kick_then_halt(void)
+{
+	uint64_t call = 5; /* KVM_HC_KICK_CPU: flags, APIC ID */
+
+	__asm__ volatile("vmcall" : "+a"(call) : "b"(0ULL), "c"(0ULL) : "memory");
+	__asm__ volatile("hlt");
+}
+
 int main(void)
 {
 	idt_init();
@@ -42,6 +51,8 @@ int main(void)
 		__asm__ volatile("pause");
 	print_line("under a lock", plain);
 	print_line("atomic", atomic);
+	if (guest_option("kick", 0))
+		kick_then_halt();
 	check(plain == 2 * ROUNDS && atomic == 6 * ROUNDS, "counts");
 	print("smp done\n");
 	return 0;
