@@ -49,19 +49,24 @@ static int map_code(struct dbt *d)
 	return mprotect(rx, d->map_bytes, PROT_READ | PROT_EXEC) < 0 ? -errno : 0;
 }
 
-/* A block takes some 500 bytes; there are a few in a page. */
+/*
+ * A block takes some 500 bytes; there are a few in a page.  The hash tables are 5/128 of the bound
+ * where that is a power of two.
+ */
 static void set_sizes(struct dbt *d, size_t bytes)
 {
 	bytes = MAX(bytes, (size_t)DBT_MIN_CACHE);
+	d->limit = bytes;
+	d->hash_bits = 63 - (unsigned)__builtin_clzll(bytes / 512);
+	d->page_bits = d->hash_bits - 2;
+	d->pages.bytes = MAX(bytes / 128 * 3, (size_t)DBT_MIN_PAGES);
+	bytes -= bytes / 16;
 	d->segment_bytes =
 		(uint32_t)MIN(bytes / DBT_SEGMENTS, (size_t)DBT_MAX_SEGMENT) & ~(MEM_PAGE_SIZE - 1);
 	d->nsegments = (uint32_t)(bytes / d->segment_bytes);
 	d->bytes = (size_t)d->nsegments * d->segment_bytes;
 	d->map_bytes = DBT_GLUE_BYTES + d->bytes;
 	d->segment_sites = d->segment_bytes / sizeof(struct dbt_site);
-	d->hash_bits = 63 - (unsigned)__builtin_clzll(d->bytes / 512);
-	d->page_bits = d->hash_bits - 2;
-	d->pages.bytes = d->bytes;
 }
 
 static size_t site_bytes(const struct dbt *d)
@@ -91,7 +96,7 @@ static int map_all(struct dbt *d, struct errbuf *err)
 		     !d->ram_hash || !d->pages.mem || !d->heat || !d->segments))
 		ret = -ENOMEM;
 	if (ret)
-		return err_set(err, ret, "cannot map %zu bytes of translated code: %s", d->bytes,
+		return err_set(err, ret, "cannot map %zu bytes of translated code: %s", d->limit,
 			       strerror(-ret));
 	return 0;
 }
@@ -186,13 +191,41 @@ size_t dbt_used(const struct dbt *d)
 
 	for (unsigned n = 0; n < d->nsegments; n++)
 		bytes += n == d->segment ? 0 : d->segments[n].bytes;
-	return MIN(bytes, d->bytes);
+	return MIN(bytes, d->bytes) + 2 * hash_bytes(d->hash_bits) + 2 * hash_bytes(d->page_bits) +
+	       d->pages.used;
+}
+
+/* Give back the whole pages in [@from, @to). */
+static void release(uint8_t *from, uint8_t *to, int advice)
+{
+	uintptr_t start = ALIGN_UP((uintptr_t)from, (uintptr_t)MEM_PAGE_SIZE);
+	uintptr_t end = (uintptr_t)to & ~((uintptr_t)MEM_PAGE_SIZE - 1);
+
+	if (start < end)
+		madvise((void *)start, end - start, advice);
+}
+
+/*
+ * The current segment is full: of code, descriptions and sites together.  Each may have taken more
+ * of its own area when the segment was full before.
+ */
+static void release_tails(struct dbt *d)
+{
+	size_t next = (size_t)d->segment + 1;
+	uint8_t *sites = (uint8_t *)d->sites;
+
+	release(d->rw + d->used, d->rw + DBT_GLUE_BYTES + next * d->segment_bytes, MADV_REMOVE);
+	release(d->meta + d->meta_used, d->meta + next * d->segment_bytes, MADV_DONTNEED);
+	release(sites + d->nsites * sizeof(*d->sites),
+		sites + next * d->segment_sites * sizeof(*d->sites), MADV_DONTNEED);
 }
 
 void dbt_next_segment(struct dbt *d)
 {
-	if (d->used > DBT_GLUE_BYTES)
+	if (d->used > DBT_GLUE_BYTES) {
 		d->segments[d->segment].bytes = (uint32_t)segment_used(d, d->used);
+		release_tails(d);
+	}
 	d->segment = (d->segment + 1) % d->nsegments;
 	d->segments[d->segment] = (struct dbt_segment){.since_ns = host_ns()};
 	d->used = code_start(d);

@@ -41,6 +41,7 @@ enum {
 	DBT_COLD_JUMP = 192,
 	DBT_DEFAULT_CACHE = 64 << 20,
 	DBT_MIN_CACHE = 128 << 10,
+	DBT_MIN_PAGES = 64 << 10,
 	DBT_SEGMENTS = 16, /* at least */
 	DBT_MAX_SEGMENT = 1 << 20,
 	DBT_GLUE_BYTES = 8 << 10,
@@ -184,7 +185,8 @@ struct dbt_mark { /* how far the description of code goes */
 struct dbt { /* one per VM; @lock for all that is not said to be otherwise */
 	pthread_mutex_t lock;
 	uint8_t *rw, *rx; /* two mappings of the code cache */
-	size_t bytes;	  /* bound of code and what describes it, in segments */
+	size_t limit;	  /* bound of all that follows, as asked for */
+	size_t bytes;	  /* ... of code and what describes it, in segments */
 	size_t map_bytes; /* of @rw, @rx */
 	uint32_t segment_bytes, nsegments, segment; /* the one that is filled now */
 	struct dbt_segment *segments;

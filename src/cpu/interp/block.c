@@ -30,7 +30,12 @@ static void forget_successors(struct block_cache *bc, struct block *b)
 	b->succ[0] = b->succ[1] = bc->single;
 }
 
-enum { TABLE_BYTES = sizeof(struct block *) << BLOCK_TABLE_BITS };
+enum { ARENA_PER_SLOT = 512 };
+
+static size_t table_bytes(const struct block_cache *bc)
+{
+	return (bc->mask + 1) * sizeof(bc->table[0]);
+}
 
 int block_cache_new(size_t bytes, struct block_cache **out)
 {
@@ -39,7 +44,8 @@ int block_cache_new(size_t bytes, struct block_cache **out)
 	if (!bc)
 		return -ENOMEM;
 	bc->bytes = bytes;
-	bc->table = map_lazily(TABLE_BYTES);
+	bc->mask = bytes / ARENA_PER_SLOT - 1;
+	bc->table = map_lazily(table_bytes(bc));
 	bc->arena = map_lazily(bytes);
 	bc->single = calloc(1, sizeof(struct block) + sizeof(struct insn));
 	if (!bc->table || !bc->arena || !bc->single) {
@@ -58,7 +64,7 @@ void block_cache_free(struct block_cache *bc)
 	if (!bc)
 		return;
 	if (bc->table)
-		munmap(bc->table, TABLE_BYTES);
+		munmap(bc->table, table_bytes(bc));
 	if (bc->arena)
 		munmap(bc->arena, bc->bytes);
 	free(bc->single);
@@ -67,7 +73,7 @@ void block_cache_free(struct block_cache *bc)
 
 void block_cache_flush(struct block_cache *bc)
 {
-	memset(bc->table, 0, TABLE_BYTES);
+	memset(bc->table, 0, table_bytes(bc));
 	bc->used = 0;
 	forget_successors(bc, bc->single);
 }
@@ -209,7 +215,7 @@ enum { CHAIN_MAX = 32 };
 
 static struct block *find_block(struct block_cache *bc, uint64_t key)
 {
-	struct block **head = &bc->table[block_hash(key)], **p = head;
+	struct block **head = block_slot(bc, key), **p = head;
 
 	for (unsigned n = 0; *p && n < CHAIN_MAX; n++, p = &(*p)->next) {
 		struct block *b = *p;
@@ -244,7 +250,7 @@ static struct block *make_block(struct vcpu *c, uint64_t key, struct block *old,
 	}
 	if (!b) {
 		b = block_alloc(bc, block_size(n));
-		head = &bc->table[block_hash(key)];
+		head = block_slot(bc, key);
 		b->key = key;
 		forget_successors(bc, b);
 		b->next = *head;

@@ -14,9 +14,9 @@
 enum {
 	BLOCK_MAX_INSNS = 32,
 	BLOCK_MAX_BYTES = 64,
-	BLOCK_TABLE_BITS = 15,
-	BLOCK_ARENA_BYTES = 16 << 20,
-	BLOCK_ARENA_SOFT = 512 << 10, /* beside a translator */
+	BLOCK_HASH_SHIFT = 15,
+	BLOCK_ARENA_BYTES = 16 << 20, /* a power of two */
+	BLOCK_ARENA_SOFT = 256 << 10, /* beside a translator: little runs here then */
 };
 
 struct block {		       /* most look-ups need the first 64 bytes alone */
@@ -38,7 +38,8 @@ struct block {		       /* most look-ups need the first 64 bytes alone */
  * live and die with all its blocks.
  */
 struct block_cache {
-	struct block **table; /* BIT(BLOCK_TABLE_BITS) */
+	struct block **table; /* @mask + 1 */
+	size_t mask;
 	uint8_t *arena;
 	size_t used, bytes;
 	struct block *single; /* one instruction, not cached: it straddles pages */
@@ -69,9 +70,9 @@ static ALWAYS_INLINE uint64_t block_key(uint64_t hva, unsigned mode)
 	return hva | (uint64_t)mode << 62;
 }
 
-static ALWAYS_INLINE size_t block_hash(uint64_t key)
+static ALWAYS_INLINE struct block **block_slot(const struct block_cache *bc, uint64_t key)
 {
-	return (key ^ key >> BLOCK_TABLE_BITS) & (BIT(BLOCK_TABLE_BITS) - 1);
+	return &bc->table[(key ^ key >> BLOCK_HASH_SHIFT) & bc->mask];
 }
 
 typedef char bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
@@ -109,7 +110,7 @@ static ALWAYS_INLINE struct block *block_follow(struct vcpu *c, struct block *pr
 	b = prev->succ[1];
 	if (likely(b->key == key))
 		return b;
-	b = c->blocks->table[block_hash(key)];
+	b = *block_slot(c->blocks, key);
 	if (unlikely(!b || b->key != key))
 		return NULL;
 	prev->succ[1] = prev->succ[0];

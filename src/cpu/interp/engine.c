@@ -307,7 +307,7 @@ static bool soft_vm_stats(const struct engine_vm *vm, struct engine_vm_stats *ou
 	if (!d)
 		return false;
 	*out = (struct engine_vm_stats){
-		.cache_bytes = d->bytes,
+		.cache_bytes = d->limit,
 		.cache_used = dbt_used(d),
 		.blocks = counter(&d->stats.translated),
 		.guest_bytes = counter(&d->stats.translated_bytes),

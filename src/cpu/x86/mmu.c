@@ -146,7 +146,8 @@ static void flush_large(struct vcpu *c, gva_t lin)
 				unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
 				const struct tlb_info *t = &c->tlb_info[v][i];
 
-				if (t->page_shift > 12 && !((t->page ^ lin) >> t->page_shift))
+				if (t->page_shift > 12 &&
+				    !((t->number ^ lin >> 12) >> (t->page_shift - 12)))
 					slot_drop(c, v, i);
 			}
 		}
@@ -162,7 +163,7 @@ void tlb_flush_page(struct vcpu *c, gva_t lin)
 	if (large || jumps_may_lead_to(c, lin))
 		jumps_drop(c, EVERY_VIEW);
 	for (unsigned v = 0; v < TLB_VIEWS; v++)
-		if (c->tlb_info[v][i].page == PAGE_OF(lin))
+		if (c->tlb_info[v][i].number == lin >> 12)
 			slot_drop(c, v, i);
 	if (large)
 		flush_large(c, lin);
@@ -187,7 +188,7 @@ static void slot_fill(struct vcpu *c, gva_t page, enum tlb_view view, const stru
 	unsigned i = page >> 12 & (TLB_SIZE - 1);
 
 	c->tlb_used[view][w->global][i / 64] |= BIT(i % 64);
-	c->tlb_info[view][i] = (struct tlb_info){.page = page,
+	c->tlb_info[view][i] = (struct tlb_info){.number = page >> 12,
 						 .page_shift = w->shift,
 						 .global = w->global,
 						 .writable = w->rights & RIGHT_W && w->dirty};

@@ -43,11 +43,11 @@ struct tlb_entry {
 	uint8_t *host;	  /* of the page */
 };
 
-struct tlb_info {	    /* of the same slot, for flushes */
-	gva_t page;	    /* linear, whatever the tags say */
-	uint8_t page_shift; /* of the guest's page: 12, 21, 22 or 30 */
-	bool global;
-	bool writable; /* and dirty: writes need no walk */
+struct tlb_info {		 /* of the same slot, for flushes; 8 bytes, as there are many */
+	uint64_t number : 52;	 /* of the linear page, whatever the tags say */
+	uint64_t page_shift : 6; /* of the guest's page: 12, 21, 22 or 30 */
+	uint64_t global : 1;
+	uint64_t writable : 1; /* and dirty: writes need no walk */
 };
 
 /* --- memo of outside accesses of the current instruction ---------------- */
