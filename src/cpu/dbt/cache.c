@@ -60,10 +60,9 @@ static void set_sizes(struct dbt *d, size_t bytes)
 	d->hash_bits = 63 - (unsigned)__builtin_clzll(bytes / 512);
 	d->page_bits = d->hash_bits - 2;
 	d->pages.bytes = MAX(bytes / 128 * 3, (size_t)DBT_MIN_PAGES);
-	bytes -= bytes / 16;
 	d->segment_bytes =
 		(uint32_t)MIN(bytes / DBT_SEGMENTS, (size_t)DBT_MAX_SEGMENT) & ~(MEM_PAGE_SIZE - 1);
-	d->nsegments = (uint32_t)(bytes / d->segment_bytes);
+	d->nsegments = (uint32_t)((bytes - bytes / 16) / d->segment_bytes);
 	d->bytes = (size_t)d->nsegments * d->segment_bytes;
 	d->map_bytes = DBT_GLUE_BYTES + d->bytes;
 	d->segment_sites = d->segment_bytes / sizeof(struct dbt_site);
