@@ -36,13 +36,14 @@
 
 enum {
 	DBT_MAX_INSNS = 24,	 /* of a block */
+	DBT_MAX_UNROLLED = 32,	 /* of one that is a loop, all copies of its body */
 	DBT_INSN_CODE = 2 << 10, /* bytes of code and description of one instruction, at most */
 	DBT_COLD_ACCESS = 256,	 /* ... of what lies out of line for an access, for a jump */
 	DBT_COLD_JUMP = 192,
 	DBT_DEFAULT_CACHE = 64 << 20,
 	DBT_MIN_CACHE = 128 << 10,
 	DBT_MIN_PAGES = 64 << 10,
-	DBT_SEGMENTS = 16, /* at least */
+	DBT_SEGMENTS = 16, /* at least, with room for tables */
 	DBT_MAX_SEGMENT = 1 << 20,
 	DBT_GLUE_BYTES = 8 << 10,
 	DBT_HEAT_BITS = 15,
@@ -124,7 +125,8 @@ struct dbt_block {
 	uint32_t code_flags; /* entry with flags in the host's */
 	uint32_t code_poll;  /* ... that looks for requests first */
 	uint32_t start, end;
-	uint16_t bytes, ninsns;
+	uint16_t bytes; /* of guest code: of a loop, one copy of its body */
+	uint16_t ninsns;
 	uint16_t ncheck; /* instructions that lock-step can compare: all before a helper */
 	bool fpu;	 /* it may touch s.fx and s.vec natively */
 	bool dead;

@@ -269,3 +269,35 @@ void fold_accesses(struct lowering *l)
 		note_writes(&v, t);
 	}
 }
+
+/* --- loops ------------------------------------------------------------------------------ */
+
+/* The registers that @t gives a value that is not the old one plus a small constant. */
+static unsigned replaces(const struct t_insn *t)
+{
+	unsigned reg;
+	int64_t imm;
+
+	return adds_constant(&t->i, &reg, &imm) && imm == (int8_t)imm ? 0 : t->writes;
+}
+
+static unsigned address_regs(const struct insn *i)
+{
+	return (i->base != INSN_NOREG ? 1u << i->base : 0) |
+	       (i->index != INSN_NOREG ? 1u << i->index : 0);
+}
+
+bool fold_repeats(const struct t_insn *insns, unsigned n)
+{
+	unsigned replaced = 0;
+
+	for (const struct t_insn *t = insns; t < insns + n; t++) {
+		if (!t->native)
+			return false;
+		replaced |= replaces(t);
+	}
+	for (const struct t_insn *t = insns; t < insns + n; t++)
+		if (is_vec(&t->i) && is_foldable(t) && !(address_regs(&t->i) & replaced))
+			return true;
+	return false;
+}

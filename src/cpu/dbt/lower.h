@@ -107,7 +107,7 @@ struct dbt_reloc {
 
 enum { RELOC_MAX = 320, LINK_MAX = 128 };
 
-enum { COLD_MAX = 4 * DBT_MAX_INSNS };
+enum { COLD_MAX = 4 * DBT_MAX_UNROLLED };
 
 struct lowering {
 	struct assembler a;
@@ -232,6 +232,8 @@ void fold_accesses(struct lowering *l);
 /* Is the top of the stack all that @i, if it is native, writes to / reads from? */
 bool is_push(const struct insn *i);
 bool is_pop(const struct insn *i);
+/* Would the @n instructions that come again right behind themselves share checks of vectors? */
+bool fold_repeats(const struct t_insn *insns, unsigned n);
 /* What an instruction does to flags and registers, and whether it is lowered natively. */
 void classify(const struct lowering *l, struct t_insn *t);
 

@@ -19,9 +19,9 @@
  */
 #include "cpu/dbt/lower.h"
 
-_Static_assert((int)DBT_COUNT_SLACK >= DBT_MAX_INSNS, "what runs unchecked");
-_Static_assert(DBT_MAX_INSNS < 128, "charges fit an imm8");
-_Static_assert(DBT_MAX_INSNS < (int)COUNT_CHARGES, "there is an entry in d.charge");
+_Static_assert((int)DBT_COUNT_SLACK >= DBT_MAX_UNROLLED, "what runs unchecked");
+_Static_assert(DBT_MAX_UNROLLED < 128, "charges fit an imm8");
+_Static_assert(DBT_MAX_UNROLLED < (int)COUNT_CHARGES, "there is an entry in d.charge");
 
 enum { EVEX_66_W1 = 0xfd, EVEX_F3_W1 = 0xfe };
 enum { EVEX_NO_VVVV = 0x08, EVEX_16_BCST = 0x10 }; /* no second source; XMM16, and m64 twice */

@@ -56,6 +56,11 @@ GUEST_CODE(lib, "code64",
 	   "leaq 4f(%rip), %rcx\n"
 	   "call *%rcx\n"
 	   "popq %rbp\n"
+	   "movl $9, %ecx\n"
+	   "5: subq $1, lib + 0x1030(%rip)\n" /* a small loop */
+	   "movq lib + 0x1030(%rip), %xmm0\n"
+	   "decl %ecx\n"
+	   "jnz 5b\n"
 	   "ret\n"
 	   "2: addl $5, %edi\n" /* patched by a test */
 	   "ret\n"
@@ -84,6 +89,7 @@ static void run_at(struct guest *g, uint64_t first, uint64_t second)
 	assert_int_equal(guest_state(g)->gpr[GPR_RDI], 42);
 	assert_int_equal(peek64(g, LIB_DATA + 0x10), 2);
 	assert_int_equal(peek64(g, LIB_DATA + 0x20), 7);
+	assert_int_equal(peek64(g, LIB_DATA + 0x30), -18);
 }
 
 static void what_was_translated_is_copied_to_another_address(void **state)

@@ -3,10 +3,12 @@
  * translate.c - one block of guest code into host code.
  *
  * Passes: decode a straight run within the page, past conditional branches; classify
- * each instruction; lower them in order; then what lies out of line.  The block's
- * entries come first: with flags in the host's register (and a look at requests before
- * it, for jumps backwards), and with flags at home.  Where flags are set before anything
- * could see the old ones the two are the same.
+ * each instruction; lower them in order; then what lies out of line.  A small loop over
+ * vectors that is a block by itself becomes several copies of its body.
+ *
+ * The block's entries come first: with flags in the host's register (and a look at requests
+ * before it, for jumps backwards), and with flags at home.  Where flags are set before
+ * anything could see the old ones the two are the same.
  */
 #include "cpu/dbt/look.h"
 #include "cpu/dbt/lower.h"
@@ -70,9 +72,34 @@ static bool is_x87(const struct insn *i)
 	return i->op == OP_X87 || i->op == OP_WAIT || i->op == OP_EMMS;
 }
 
+/*
+ * Are @insns a loop over vectors, or copies of its @body, of which there is to be one more?  It
+ * pays where the copies share address checks: one check then does for several rounds.  Loops
+ * without vectors seldom go round often enough to make up for the longer code.  Lock-step could
+ * not tell the rounds apart.
+ */
+static bool unrolls(const struct lowering *l, const struct t_insn *insns, unsigned n, unsigned body)
+{
+	const struct t_insn *last = &insns[n - 1];
+
+	if (last->i.op != OP_JCC || last->rip + last->i.len + last->i.imm != l->b->rip ||
+	    n % body || n + body > DBT_MAX_UNROLLED || l->d->check || l->b->plain)
+		return false;
+	/* what comes out of line has to fit */
+	return (n + body) * DBT_COLD_ACCESS + 2 * DBT_INSN_CODE <= l->d->segment_bytes &&
+	       fold_repeats(insns, body);
+}
+
+/* The jump that ends a copy of a loop's body leaves the loop instead; the next copy follows. */
+static void jump_out(struct t_insn *t)
+{
+	t->i.cc ^= 1;
+	t->i.imm = 0;
+}
+
 static unsigned decode(struct lowering *l, const struct code_at *at, struct t_insn *insns)
 {
-	unsigned max = at->next.host ? 1 : DBT_MAX_INSNS, pos = 0, n = 0;
+	unsigned max = at->next.host ? 1 : DBT_MAX_INSNS, pos = 0, n = 0, body = 0;
 	uint8_t code[MEM_PAGE_SIZE];
 	unsigned avail = copy_code(at, code);
 
@@ -92,6 +119,12 @@ static unsigned decode(struct lowering *l, const struct code_at *at, struct t_in
 		n++;
 		if (is_last(l, &t->i) || !is_bound(&t->i) || (l->d->check && !t->native))
 			break;
+		if (max != 1 && unrolls(l, insns, n, body ? body : n)) {
+			body = body ? body : n;
+			jump_out(t);
+			max = n + body;
+			pos = 0;
+		}
 	}
 	l->b->bytes = (uint16_t)pos;
 	l->b->ninsns = (uint16_t)n;
@@ -203,7 +236,7 @@ static void lower_all(struct lowering *l)
 
 struct dbt_block *dbt_translate(struct dbt *d, struct vcpu *c, const struct code_at *at, bool *full)
 {
-	struct t_insn insns[DBT_MAX_INSNS];
+	struct t_insn insns[DBT_MAX_UNROLLED];
 	struct dbt_mark before = {.meta_used = d->meta_used, .nsites = d->nsites};
 	struct lowering l;
 

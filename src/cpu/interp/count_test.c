@@ -376,6 +376,48 @@ static void every_count_is_the_state_that_stepping_finds(void **state)
 	guest_free(step);
 }
 
+GUEST_CODE(small_loop, "code64",
+	   "1: addq (%rbx), %rax\n"
+	   "movq (%rbx), %xmm2\n"
+	   "addq %rax, 8(%rbx)\n"
+	   "addq $16, %rbx\n"
+	   "decl %ecx\n"
+	   "jnz 1b\n"
+	   "incl %edx\n"
+	   "hlt\n");
+
+static void load_small_loop(struct guest *g, uint64_t rounds)
+{
+	guest_long(g);
+	guest_load(g, G_CODE, small_loop);
+	for (unsigned n = 0; n < 0x400; n += 8)
+		poke64(g, G_DATA + 0xf00 + n, n * n);
+	guest_state(g)->gpr[GPR_RBX] = G_DATA + 0xf00; /* goes on in another page */
+	guest_state(g)->gpr[GPR_RCX] = rounds;
+}
+
+static void a_small_loop_of_any_length_counts_and_stops_exactly(void **state)
+{
+	struct guest *g = *state, *step = guest_new(1);
+
+	for (uint64_t rounds = 1; rounds < 40; rounds++) {
+		load_small_loop(g, rounds);
+		assert_runs_to_hlt_in(g, 6 * rounds + 2);
+	}
+	load_small_loop(step, 40);
+	for (uint64_t n = 1; n < 6 * 40 + 2; n++) {
+		stop_at(step, n);
+		assert_int_equal(guest_run(step), EXIT_COUNT);
+		load_small_loop(g, 40);
+		stop_at(g, count(g) + n);
+		assert_int_equal(guest_run(g), EXIT_COUNT);
+		guest_state(g)->tsc = guest_state(step)->tsc;
+		assert_memory_equal(guest_state(g), guest_state(step), sizeof(struct cpu_state));
+		assert_memory_equal(g->ram + G_DATA, step->ram + G_DATA, 0x2000);
+	}
+	guest_free(step);
+}
+
 /* The interrupted RIP and RBX to a list at R15. */
 GUEST_CODE(note, "code64",
 	   "pushq %rax\n"
@@ -444,6 +486,7 @@ int main(void)
 		T(a_count_of_the_past_stops_at_once),
 		T(the_count_comes_before_the_hlt_it_ends_with),
 		T(every_count_is_the_state_that_stepping_finds),
+		T(a_small_loop_of_any_length_counts_and_stops_exactly),
 		T(interrupts_at_the_same_counts_make_the_same_run),
 	};
 

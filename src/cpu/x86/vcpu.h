@@ -70,7 +70,7 @@ enum vcpu_request {			/* bits of vcpu.requests */
 					   the fast loop */
 };
 
-enum { COUNT_CHARGES = 32 }; /* what code adds to its budget is less */
+enum { COUNT_CHARGES = 40 }; /* what code adds to its budget is less */
 enum { COUNT_NEAR = 64 };    /* instructions; more than two blocks have */
 
 enum { JUMP_ENTRIES = 1 << 13, JUMP_ENTRY_SHIFT = 4 };
