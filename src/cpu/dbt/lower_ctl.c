@@ -254,6 +254,7 @@ static void emit_return_point(struct lowering *l, uint64_t next)
 /* One call deeper: the shadow stack starts anew when it is full. */
 static void emit_shadow_check(struct lowering *l)
 {
+	flags_clobber(l);
 	a_op(&l->a, true, 0x3b, H_RSP, op_vcpu(VC(d.shadow_limit)));
 	cold_new(l, COLD_SHADOW, a_jcc(&l->a, CC_B));
 }

@@ -29,6 +29,39 @@ static void address_zero_is_no_empty_entry_while_something_is_requested(void **s
 	guest_free(g);
 }
 
+/* The address check of what CALL pushes is shared: it does not touch flags. */
+GUEST_CODE(calls_in_a_frame, "code64",
+	   "movq %rax, 0x10(%rsp)\n"
+	   "addq %rbx, %rax\n"
+	   "call 1f\n"
+	   "hlt\n"
+	   "1: pushfq\n"
+	   "popq %rdx\n"
+	   "ret\n");
+
+static void a_call_leaves_flags_alone(void **state)
+{
+	static const struct {
+		uint64_t a, b, flags;
+	} sums[] = {{1, 2, FL_PF},
+		    {1, 3, 0},
+		    {~0ULL, 1, FL_ZF | FL_PF | FL_CF | FL_AF},
+		    {1ULL << 63, 1, FL_SF},
+		    {~0ULL >> 1, 1, FL_SF | FL_OF | FL_AF | FL_PF}};
+	struct guest *g = guest_new(1);
+
+	for (unsigned n = 0; n < ARRAY_SIZE(sums); n++) {
+		guest_long(g);
+		guest_load(g, G_CODE, calls_in_a_frame);
+		guest_state(g)->gpr[GPR_RSP] = G_STACK - 0x100;
+		guest_state(g)->gpr[GPR_RAX] = sums[n].a;
+		guest_state(g)->gpr[GPR_RBX] = sums[n].b;
+		assert_int_equal(guest_run(g), EXIT_HLT);
+		assert_int_equal(guest_state(g)->gpr[GPR_RDX], sums[n].flags | FL_RES1);
+	}
+	guest_free(g);
+}
+
 /* --- small loops: there are several copies of the body in translated code ------------------- */
 
 GUEST_CODE(sum_up, "code64",
@@ -249,6 +282,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(address_zero_is_no_empty_entry_while_something_is_requested),
+		cmocka_unit_test(a_call_leaves_flags_alone),
 		cmocka_unit_test(a_small_loop_has_several_copies_of_its_body),
 		cmocka_unit_test(a_small_loop_ends_and_faults_in_the_right_round),
 		cmocka_unit_test(a_loop_that_begins_again_in_the_middle_does_so),

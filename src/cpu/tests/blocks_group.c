@@ -109,7 +109,8 @@ static void put_on_stack(struct gen *g)
 	uint8_t reg = saved[rng_below(&g->r, ARRAY_SIZE(saved))];
 	uint8_t off = (uint8_t)(8 * rng_below(&g->r, 8)), sib = 0x24; /* [RSP + off] */
 
-	switch (rng_below(&g->r, 12)) {
+	switch (rng_below(&g->r, 13)) {
+	case 12: GEN_PUT(g, 0xe8, 0, 0, 0, 0); break; /* CALL the next instruction */
 	case 0:
 	case 1:
 	case 2:
