@@ -8,7 +8,7 @@
  * (lower_x87.c).
  */
 #include "cpu/dbt/lower.h"
-#include "cpu/x86/fpu/stub.h"
+#include "cpu/x86/fpu/mxcsr.h"
 
 static bool is_mem(const struct insn *i)
 {

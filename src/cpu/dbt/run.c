@@ -9,7 +9,7 @@
 
 #include "cpu/dbt/dbt.h"
 #include "cpu/interp/interp.h"
-#include "cpu/x86/fpu/stub.h"
+#include "cpu/x86/fpu/mxcsr.h"
 
 enum { FCW_EXC = 0x3f, FSW_ES = 0x80 };
 

@@ -3,12 +3,7 @@
 #pragma once
 
 #include "base/cleanup.h"
-
-enum {
-	MXCSR_HOST = 0x1f80, /* what C code runs under: all masked, round to nearest */
-	MXCSR_FLAGS = 0x003f,
-	MXCSR_MASKS = 0x1f80,
-};
+#include "cpu/x86/fpu/mxcsr.h"
 
 /* What a stub needs besides pointers to its operands.  Offsets are in emitted code. */
 struct stub_io {
