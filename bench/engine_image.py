@@ -33,6 +33,8 @@ def check_packages(args):
     missing = [pkg for path, pkg in PACKAGES.items() if not os.path.exists(path)]
     if "qemu" in args.systems and not shutil.which(args.qemu):
         missing.append("qemu-system-x86")
+    if "other-qemu" in args.systems and not shutil.which(args.other_qemu):
+        raise BenchError(f"--other-qemu {args.other_qemu}: there is no such program.")
     if missing:
         raise BenchError("Packages are missing; install them with: "
                          f"apt-get install --no-install-recommends {' '.join(missing)}")
