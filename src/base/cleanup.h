@@ -16,11 +16,20 @@
 #define likely(x)	  __builtin_expect(!!(x), 1)
 #define unlikely(x)	  __builtin_expect(!!(x), 0)
 #define ARRAY_SIZE(a)	  (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)	  ((a) < (b) ? (a) : (b))
-#define MAX(a, b)	  ((a) > (b) ? (a) : (b))
+#define MIN(a, b)	  BETTER_OF(a, <, b, __COUNTER__)
+#define MAX(a, b)	  BETTER_OF(a, >, b, __COUNTER__)
 #define ALIGN_DOWN(x, a)  ((x) & ~((__typeof__(x))(a)-1))
 #define ALIGN_UP(x, a)	  ALIGN_DOWN((x) + (a)-1, a)
 #define BIT(n)		  (1ULL << (n))
+
+/* Evaluates @a and @b once each: another thread may change what they come from. */
+#define BETTER_OF(a, than, b, n) BETTER_OF_NAMED(a, than, b, n)
+#define BETTER_OF_NAMED(a, than, b, n)                 \
+	({                                             \
+		__typeof__(1 ? (a) : (b)) a_##n = (a); \
+		__typeof__(a_##n) b_##n = (b);         \
+		a_##n than b_##n ? a_##n : b_##n;      \
+	})
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 

@@ -21,7 +21,8 @@ struct rig {
 	struct chardev *chr;
 	struct chardev_client client;
 	int saved[2];
-	size_t room; /* what the client takes; SIZE_MAX: all */
+	size_t room;  /* what the client takes; SIZE_MAX: all */
+	size_t grows; /* by this, behind the back of whoever asked */
 	uint8_t got[70000];
 	size_t ngot;
 	int escapes[8], nescapes;
@@ -32,7 +33,10 @@ static size_t can_receive(struct chardev_client *c)
 {
 	struct rig *r = container_of(c, struct rig, client);
 
-	return MIN(r->room, sizeof(r->got) - r->ngot);
+	size_t room = r->room;
+
+	r->room += r->grows;
+	return MIN(room, sizeof(r->got) - r->ngot);
 }
 
 static void receive(struct chardev_client *c, const uint8_t *buf, size_t len)
@@ -324,6 +328,25 @@ static void a_file_as_stdin_is_read_as_fast_as_the_guest_takes_it(void **state)
 	put_stdin_back(r);
 }
 
+/* A vCPU empties the FIFO whenever it likes: also between two looks at its room. */
+static void room_that_grows_meanwhile_is_not_input(void **state)
+{
+	struct rig *r = *state;
+	int in[2];
+
+	assert_int_equal(pipe2(in, O_NONBLOCK), 0);
+	r->room = 8;
+	r->grows = 8;
+	start(r, "stdio", in[0], open("/dev/null", O_WRONLY));
+	put_stdin_back(r);
+	assert_int_equal(write(in[1], "0123456789", 10), 10);
+	expect_got(r, "0123456789");
+	assert_int_equal(write(in[1], "abc", 3), 3);
+	expect_got(r, "abc");
+	expect_idle(r);
+	close(in[1]);
+}
+
 static void a_writer_that_is_too_fast_waits(void **state)
 {
 	struct rig *r = *state;
@@ -548,6 +571,7 @@ int main(void)
 		T(the_end_of_input_does_not_spin),
 		T(dev_null_and_a_closed_stdin_are_no_input),
 		T(a_file_as_stdin_is_read_as_fast_as_the_guest_takes_it),
+		T(room_that_grows_meanwhile_is_not_input),
 		T(a_writer_that_is_too_fast_waits),
 		T(output_never_blocks_and_what_was_taken_keeps_its_order),
 		T(a_reader_that_goes_away_does_not_kill_us),
