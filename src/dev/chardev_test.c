@@ -32,7 +32,6 @@ struct rig {
 static size_t can_receive(struct chardev_client *c)
 {
 	struct rig *r = container_of(c, struct rig, client);
-
 	size_t room = r->room;
 
 	r->room += r->grows;
