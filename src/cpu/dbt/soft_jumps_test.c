@@ -242,16 +242,6 @@ static void a_small_loop_goes_on_in_the_next_page(void **state)
 	guest_free(g);
 }
 
-static void *kicker(void *arg)
-{
-	struct guest *g = arg;
-
-	while (!__atomic_load_n(&g->v->running, __ATOMIC_ACQUIRE))
-		;
-	GUEST_ENGINE.kick(g->v);
-	return NULL;
-}
-
 GUEST_CODE(wait_for_it, "code64",
 	   "1: movd (%rbx), %xmm0\n"
 	   "cmpl $0, (%rbx)\n"
@@ -268,7 +258,7 @@ static void a_kick_stops_a_small_endless_loop(void **state)
 	for (unsigned n = 0; n < 100; n++) {
 		pthread_t t;
 
-		assert_int_equal(pthread_create(&t, NULL, kicker, g), 0);
+		assert_int_equal(pthread_create(&t, NULL, guest_kicker, g), 0);
 		assert_int_equal(guest_run(g), EXIT_KICK);
 		pthread_join(t, NULL);
 		assert_in_range(guest_state(g)->rip, G_CODE, G_CODE + 7);

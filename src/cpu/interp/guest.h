@@ -235,6 +235,17 @@ static inline void guest_flat32(struct guest *g)
 	guest_set(g, &s);
 }
 
+/* A thread that kicks the first vCPU once it runs. */
+static inline void *guest_kicker(void *arg)
+{
+	struct guest *g = arg;
+
+	while (!__atomic_load_n(&g->v->running, __ATOMIC_ACQUIRE))
+		;
+	GUEST_ENGINE.kick(g->v);
+	return NULL;
+}
+
 /* Run, logging and answering outside accesses, until another exit. */
 static inline enum exit_reason guest_run(struct guest *g)
 {

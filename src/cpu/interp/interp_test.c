@@ -416,16 +416,6 @@ static void a_kick_waits_for_the_instruction_that_has_its_answer(void **state)
 	assert_retired(g, 1);
 }
 
-static void *kicker(void *arg)
-{
-	struct guest *g = arg;
-
-	while (!__atomic_load_n(&g->v->running, __ATOMIC_ACQUIRE))
-		;
-	GUEST_ENGINE.kick(g->v);
-	return NULL;
-}
-
 static void a_kick_from_another_thread_stops_an_endless_loop(void **state)
 {
 	struct guest *g = *state;
@@ -436,7 +426,7 @@ static void a_kick_from_another_thread_stops_an_endless_loop(void **state)
 	GUEST_ENGINE.kick(g->v);
 	assert_int_equal(guest_run(g), EXIT_KICK); /* at once */
 	assert_retired(g, 0);
-	pthread_create(&t, NULL, kicker, g);
+	pthread_create(&t, NULL, guest_kicker, g);
 	assert_int_equal(guest_run(g), EXIT_KICK);
 	pthread_join(t, NULL);
 	assert_int_equal(guest_state(g)->rip, G_CODE);
