@@ -223,6 +223,8 @@ static void interp_window(struct engine_vcpu *v, bool want)
 static int interp_get_state(struct engine_vcpu *v, struct cpu_state *s)
 {
 	*s = v->c.s;
+	if (v->c.db_pending && !s->exc_pending) /* a state has no other place for it */
+		debug_queue(s, v->c.db_pending);
 	vcpu_restore_bases(&v->c, s);
 	s->tsc = (host_tsc() >> v->vm->soft.tsc_shift) + s->tsc_offset;
 	return 0;

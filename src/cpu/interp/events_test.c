@@ -177,6 +177,37 @@ static void tf_traps_behind_every_instruction_after_the_one_that_set_it(void **s
 	}
 }
 
+GUEST_CODE(stepped_out, "code64",
+	   "pushfq\n"
+	   "orl $0x100, (%rsp)\n"
+	   "popfq\n"
+	   "outb %al, $0x80\n"
+	   "nop\n"
+	   "pushfq\n"
+	   "andl $~0x100, (%rsp)\n"
+	   "popfq\n"
+	   "hlt\n");
+
+/* It is stopped where the trap is due, and its state goes to a new life. */
+static void a_trap_that_is_due_goes_with_the_state(void **state)
+{
+	struct guest *g = *state;
+	struct cpu_state s;
+
+	handlers(g);
+	guest_load(g, G_CODE, stepped_out);
+	assert_int_equal(GUEST_ENGINE.run(g->v, &g->exit), 0);
+	assert_int_equal(g->exit.reason, EXIT_PIO);
+	GUEST_ENGINE.kick(g->v);
+	assert_int_equal(guest_run(g), EXIT_KICK);
+	assert_int_equal(guest_state(g)->rip, G_CODE + 0xb);
+	assert_int_equal(GUEST_ENGINE.get_state(g->v, &s), 0);
+	guest_set(g, &s);
+	RAN_TO_HLT(g);
+	assert_int_equal(noted(g, 0), G_CODE + 0xb); /* not 0xc */
+	assert_int_equal(noted(g, 1) & 0x400f, 0x4000);
+}
+
 GUEST_CODE(stepped_ss, "code64",
 	   "movl $0x10, %eax\n"
 	   "pushfq\n"
@@ -451,6 +482,7 @@ int main(void)
 		TEST(an_interrupt_wakes_a_halted_cpu_behind_its_hlt),
 		TEST(an_nmi_is_held_back_until_the_last_ones_iret),
 		TEST(tf_traps_behind_every_instruction_after_the_one_that_set_it),
+		TEST(a_trap_that_is_due_goes_with_the_state),
 		TEST(mov_ss_keeps_traps_from_the_next_boundary),
 		TEST(tf_traps_behind_every_element_of_a_string),
 		TEST(a_data_breakpoint_traps_behind_the_store),

@@ -97,15 +97,6 @@ static void step_done(struct vcpu *c, const struct insn *i)
 	c->step_flags = 0;
 }
 
-static void queue_debug(struct vcpu *c, uint32_t bits)
-{
-	c->s.dr6 = (c->s.dr6 & ~0xfULL) | bits;
-	c->s.exc_pending = 1;
-	c->s.exc_vector = EXC_DB;
-	c->s.exc_has_error = 0;
-	c->s.exc_error = 0;
-}
-
 void interp_plain_run(struct vcpu *c, unsigned n)
 {
 	struct block *b = c->blocks->single;
@@ -144,7 +135,7 @@ void interp_step(struct vcpu *c)
 		uint32_t hit = debug_exec_hit(c, lin);
 
 		if (hit) { /* with what MOV SS held back: a second #DB would hit the first */
-			queue_debug(c, hit | c->db_pending);
+			debug_queue(&c->s, hit | c->db_pending);
 			c->db_pending = 0;
 			return;
 		}
@@ -259,7 +250,7 @@ static void take_requests(struct vcpu *c)
 static bool deliver_traps(struct vcpu *c)
 {
 	if (!c->s.exc_pending && c->db_pending && !c->db_hold) {
-		queue_debug(c, c->db_pending);
+		debug_queue(&c->s, c->db_pending);
 		c->db_pending = 0;
 	}
 	c->db_hold = false;

@@ -27,13 +27,8 @@ static void take_answer(struct vcpu *c, const struct engine_exit *e)
 /* A debug trap that the instruction earned is delivered before the next one. */
 static void queue_trap(struct vcpu *c)
 {
-	if (!c->db_pending || c->s.exc_pending)
-		return;
-	c->s.dr6 = (c->s.dr6 & ~0xfULL) | c->db_pending;
-	c->s.exc_pending = 1;
-	c->s.exc_vector = EXC_DB;
-	c->s.exc_has_error = 0;
-	c->s.exc_error = 0;
+	if (c->db_pending && !c->s.exc_pending)
+		debug_queue(&c->s, c->db_pending);
 }
 
 /* The part with setjmp(): locals do not live across it. */

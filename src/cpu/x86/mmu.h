@@ -49,6 +49,8 @@ void vcpu_debug_changed(struct vcpu *c);
 uint32_t debug_data_hit(const struct vcpu *c, gva_t lin, unsigned size, unsigned access);
 /* DR6 bits of the instruction breakpoints at @lin. */
 uint32_t debug_exec_hit(const struct vcpu *c, gva_t lin);
+/* Make #DB the pending exception of @s, with @bits in DR6. */
+void debug_queue(struct cpu_state *s, uint32_t bits);
 
 /* STAC, CLAC: RFLAGS.AC alone changed.  The cheap part of vcpu_update_mode(). */
 void vcpu_update_view(struct vcpu *c);

@@ -176,3 +176,12 @@ uint32_t debug_exec_hit(const struct vcpu *c, gva_t lin)
 			hit |= 1U << n;
 	return hit;
 }
+
+void debug_queue(struct cpu_state *s, uint32_t bits)
+{
+	s->dr6 = (s->dr6 & ~0xfULL) | bits;
+	s->exc_pending = 1;
+	s->exc_vector = EXC_DB;
+	s->exc_has_error = 0;
+	s->exc_error = 0;
+}
