@@ -2,9 +2,13 @@
 /* vdriver.c - see vdriver.h. */
 #include "vdriver.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { WAIT_STEPS = 20000, STEP_NS = 500000 }; /* ten seconds, only ever spent on failure */
 enum { CAP_VENDOR = 9, CAP_MSIX = 0x11 };
@@ -46,6 +50,19 @@ static int ioeventfd(void *ctx, int fd, uint64_t gpa, unsigned size, bool add)
 	return 0;
 }
 
+static void on_round(struct loop_watch *w, uint32_t events)
+{
+	__atomic_fetch_add(&container_of(w, struct vboard, round_watch)->rounds, 1,
+			   __ATOMIC_SEQ_CST);
+}
+
+static int watch_rounds(struct vboard *b)
+{
+	b->round_watch = (struct loop_watch){.fd = eventfd(0, EFD_CLOEXEC), .fn = on_round};
+	return b->round_watch.fd < 0 ? -errno
+				     : loop_add(vboard_loop(b), &b->round_watch, EPOLLIN | EPOLLET);
+}
+
 int vboard_init(struct vboard *b, bool ioeventfds)
 {
 	int ret;
@@ -53,6 +70,7 @@ int vboard_init(struct vboard *b, bool ioeventfds)
 	memset(b, 0, sizeof(*b));
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		b->bell[i] = -1;
+	b->round_watch.fd = -1;
 	b->chip.ops = &chip_ops;
 	vclock_start(&b->clock);
 	b->env = (struct dev_env){
@@ -70,6 +88,8 @@ int vboard_init(struct vboard *b, bool ioeventfds)
 		ret = bus_new(UINT64_MAX, &b->env.mmio);
 	if (!ret)
 		ret = iothread_new("io", NULL, NULL, &b->io);
+	if (!ret)
+		ret = watch_rounds(b);
 	if (ret)
 		return ret;
 	b->env.loop = b->env.io_loop = b->env.net_loop = iothread_loop(b->io);
@@ -80,6 +100,7 @@ void vboard_fini(struct vboard *b)
 {
 	dev_free(b->host);
 	iothread_free(b->io);
+	close(b->round_watch.fd);
 	bus_free(b->env.pio);
 	bus_free(b->env.mmio);
 	mem_free(b->env.mem);
@@ -94,16 +115,21 @@ int vboard_add(struct vboard *b, const struct dev_ops *ops, const void *cfg, str
 	return ret;
 }
 
-static void nothing(void *arg)
-{
-}
-
+/*
+ * A round of the loop may have begun before the kick, and what is posted meanwhile still runs
+ * in it.  What comes by a descriptor does not: the first event is met in a round that knows of
+ * the kick, the second in one after it.  Two more are for queues that kick themselves.
+ */
 void vboard_settle(struct vboard *b)
 {
-	/* a round of the loop may have begun before the kick: wait for the next */
-	for (unsigned i = 0; i < 4; i++)
-		if (loop_call(vboard_loop(b), nothing, NULL) < 0)
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned seen = __atomic_load_n(&b->rounds, __ATOMIC_SEQ_CST);
+
+		if (eventfd_write(b->round_watch.fd, 1) < 0)
 			return;
+		while (__atomic_load_n(&b->rounds, __ATOMIC_SEQ_CST) == seen)
+			sched_yield();
+	}
 }
 
 unsigned vboard_msis(struct vboard *b, unsigned data)

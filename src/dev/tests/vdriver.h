@@ -22,6 +22,8 @@ struct vboard { /* the counters are atomic */
 	uint64_t bell_gpa[VIRTIO_MAX_QUEUES];
 	struct vclock clock;
 	struct iothread *io;
+	struct loop_watch round_watch; /* of an eventfd: vboard_settle() */
+	unsigned rounds;	       /* in which it was met */
 	struct dev_env env;
 	struct device *host;
 };
